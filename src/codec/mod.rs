@@ -1,0 +1,10 @@
+//! Encodings, each from its own specification: bytes in, bytes out.
+//!
+//! *Invariant:* nothing here knows HTTP, streams, sockets, files or the clock.
+
+pub mod base64;
+pub mod decimal;
+pub mod hex;
+pub mod json;
+pub mod sha256;
+pub mod urlencoded;
