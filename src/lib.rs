@@ -1,0 +1,4 @@
+#![doc = "streamer"]
+pub mod time;
+pub mod streams;
+pub mod store;

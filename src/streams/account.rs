@@ -1,0 +1,397 @@
+//! One user's streams, and every rule about them.
+//!
+//! ```text
+//!            start               pause
+//!   (none) ────────▶ Playing ◀──────────▶ Paused        each POST and PATCH renews the lease
+//!                     │   │     resume      │
+//!             DELETE  │   │ gave way        │ DELETE
+//!                     ▼   ▼                 ▼
+//!                  Ended(None | Some(by)) ◀─┘            kept for one lease, so that a PATCH can say 410
+//!
+//!   whatever its state, a stream whose lease has run out is gone
+//! ```
+//!
+//! An account is a pure function of what it was and of (`now`, policy, command): no lock, no clock, no socket. The count
+//! is always derived from the streams, never kept beside them.
+//!
+//! *Invariant:* between commands at most `limit` streams play (unless the policy only reports), at most [`MAX_PAUSED`]
+//! are paused, and at most [`MAX_ENDED`] are remembered.
+
+use super::batch::{Action, Arena, Command, Findings, Notes, Outcome, Replace, Shown, Verdict, Word};
+use super::name::Name;
+use super::position::Position;
+use crate::time::{Span, Timestamp};
+
+/// How many paused streams a user may hold; the one paused longest gives way.
+pub const MAX_PAUSED: usize = 16;
+/// How many ended streams are remembered for their 410; the one ended first is forgotten.
+pub const MAX_ENDED: usize = 16;
+/// How many streams play at most, whatever the limit and the policy: a bound on what one user can make us hold.
+pub const MAX_PLAYING: usize = 1000;
+
+/// What happens to a start when the user is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// The stream that started first gives way.
+    ReplaceOldest,
+    /// It is let through and counted: for trying a limit out.
+    Report,
+}
+
+/// The rules that hold for every user.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// How long a stream lives without being renewed.
+    pub lease: Span,
+    /// What happens to a start that does not say itself whom to replace.
+    pub when_full: WhenFull,
+    /// Until when a PATCH of an unknown stream takes it over: one lease after a start with an empty store.
+    pub adopt_until: Timestamp,
+}
+
+/// One user's streams, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    streams: Vec<Stream>,
+}
+
+#[derive(Clone, Debug)]
+struct Stream {
+    /// Its id or, with a device, `id NUL device`.
+    key: Name,
+    /// When it is gone unless renewed; for an ended stream, when it is forgotten.
+    expires: Timestamp,
+    state: State,
+    position: Position,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Playing,
+    Paused {
+        since: Timestamp,
+    },
+    /// Ended on purpose: by the key in the box, which replaced it, or by a DELETE.
+    Ended(Option<Box<Name>>),
+}
+
+/// How many streams of each state accounts hold, those not yet found to have expired among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Streams that play.
+    pub playing: u32,
+    /// Streams that are paused.
+    pub paused: u32,
+}
+
+/// What an account has to know to carry out a command.
+struct Turn<'a> {
+    now: Timestamp,
+    policy: &'a Policy,
+    command: &'a Command,
+    /// The bytes of the command.
+    arena: &'a Arena,
+    findings: &'a mut Findings,
+}
+
+impl Account {
+    /// Carries `command` out. `arena` holds the bytes that it names; what the outcome names is added to `findings`.
+    pub fn apply(
+        &mut self,
+        now: Timestamp,
+        policy: &Policy,
+        command: &Command,
+        arena: &Arena,
+        findings: &mut Findings,
+    ) -> Outcome {
+        let expired = self.expire(now);
+        let mut turn = Turn { now, policy, command, arena, findings };
+        let mut outcome = match command.action {
+            Action::Look => self.told(Verdict::Told),
+            Action::List => self.list(&mut turn, Verdict::Told),
+            Action::Start { position, replace } => self.start(&mut turn, position, replace),
+            Action::Beat { position, playing } => self.beat(&mut turn, position, playing),
+            Action::End => self.end(&turn),
+            Action::EndAll => self.end_all(&turn),
+        };
+        outcome.count = self.playing() as u32;
+        outcome.can_watch = outcome.count < command.limit
+            || policy.when_full == WhenFull::Report
+            || self.find(arena.get(command.key)).is_some_and(|i| self.streams[i].plays());
+        outcome.notes.expired = expired;
+        outcome
+    }
+
+    /// Drops what has run out by `now`; returns how many of them were streams that had not ended.
+    pub fn expire(&mut self, now: Timestamp) -> u32 {
+        if self.streams.iter().all(|stream| now < stream.expires) {
+            return 0;
+        }
+        let mut expired = 0;
+        self.streams.retain(|stream| {
+            let keep = now < stream.expires;
+            expired += u32::from(!keep && !matches!(stream.state, State::Ended(_)));
+            keep
+        });
+        self.streams.shrink_to_fit();
+        expired
+    }
+
+    /// Whether there is nothing left to remember.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// How many streams it holds, by state.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for stream in &self.streams {
+            match stream.state {
+                State::Playing => tally.playing += 1,
+                State::Paused { .. } => tally.paused += 1,
+                State::Ended(_) => {}
+            }
+        }
+        tally
+    }
+
+    fn playing(&self) -> usize {
+        self.streams.iter().filter(|stream| stream.plays()).count()
+    }
+
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        self.streams.iter().position(|stream| stream.key.as_bytes() == key)
+    }
+
+    fn told(&self, verdict: Verdict) -> Outcome {
+        Outcome { verdict, ..Outcome::default() }
+    }
+
+    /// Lists what plays and what is paused.
+    fn list(&self, turn: &mut Turn, verdict: Verdict) -> Outcome {
+        let from = turn.findings.streams.len() as u32;
+        for stream in self.streams.iter().filter(|stream| stream.lives()) {
+            let key = turn.findings.arena.add(stream.key.as_bytes());
+            turn.findings.streams.push(stream.shown(key, turn.now));
+        }
+        Outcome { verdict, streams: (from, turn.findings.streams.len() as u32), ..Outcome::default() }
+    }
+
+    fn start(&mut self, turn: &mut Turn, position: Option<Position>, replace: Replace) -> Outcome {
+        let key = turn.arena.get(turn.command.key);
+        if let Some(i) = self.find(key).filter(|&i| self.streams[i].plays()) {
+            self.streams[i].renew(turn, position);
+            return self.showing(turn, i, Verdict::Renewed, Notes::default());
+        }
+        let (notes, other) = match self.make_room(turn, replace) {
+            Ok(made) => made,
+            Err(full) => return full,
+        };
+        let (i, verdict) = match self.find(key).filter(|&i| self.streams[i].lives()) {
+            Some(i) => {
+                self.streams[i].state = State::Playing;
+                self.streams[i].renew(turn, position);
+                (i, Verdict::Renewed)
+            }
+            None => {
+                self.streams.retain(|stream| stream.key.as_bytes() != key);
+                (self.add(turn, position, State::Playing), Verdict::Started)
+            }
+        };
+        Outcome { other, ..self.showing(turn, i, verdict, notes) }
+    }
+
+    fn beat(&mut self, turn: &mut Turn, position: Option<Position>, playing: Option<bool>) -> Outcome {
+        let Some(i) = self.find(turn.arena.get(turn.command.key)) else {
+            return self.adopt(turn, position, playing);
+        };
+        if let State::Ended(by) = &self.streams[i].state {
+            let other = by.as_ref().map_or(Word::default(), |by| turn.findings.arena.add(by.as_bytes()));
+            return Outcome { other, ..self.told(Verdict::Gone) };
+        }
+        self.streams[i].renew(turn, position);
+        let mut notes = Notes::default();
+        match (playing, &self.streams[i].state) {
+            (Some(true), State::Paused { .. }) => {
+                if self.is_full(turn) {
+                    if turn.policy.when_full != WhenFull::Report {
+                        return self.full(turn);
+                    }
+                    notes.over_limit = true;
+                }
+                self.streams[i].state = State::Playing;
+            }
+            (Some(false), State::Playing) => {
+                self.make_room_for_paused();
+                // The stream itself plays, so it was not the one to go, but those behind that one have moved up.
+                let Some(i) = self.find(turn.arena.get(turn.command.key)) else {
+                    return self.told(Verdict::Unknown);
+                };
+                self.streams[i].state = State::Paused { since: turn.now };
+                return self.showing(turn, i, Verdict::Renewed, notes);
+            }
+            _ => {}
+        }
+        self.showing(turn, i, Verdict::Renewed, notes)
+    }
+
+    /// A PATCH of a stream that nobody knows: soon after a start it is taken for one from before, and started.
+    fn adopt(&mut self, turn: &mut Turn, position: Option<Position>, playing: Option<bool>) -> Outcome {
+        if turn.now >= turn.policy.adopt_until {
+            return self.told(Verdict::Unknown);
+        }
+        let mut outcome = if playing == Some(false) {
+            self.make_room_for_paused();
+            let i = self.add(turn, position, State::Paused { since: turn.now });
+            self.showing(turn, i, Verdict::Renewed, Notes::default())
+        } else {
+            self.start(turn, position, Replace::ByPolicy)
+        };
+        if outcome.verdict != Verdict::Full {
+            outcome.verdict = Verdict::Renewed;
+            outcome.notes.adopted = true;
+        }
+        outcome
+    }
+
+    fn end(&mut self, turn: &Turn) -> Outcome {
+        match self.find(turn.arena.get(turn.command.key)) {
+            Some(i) if self.streams[i].lives() => {
+                self.streams[i].end(turn, None);
+                self.forget_ended();
+                self.told(Verdict::Ended)
+            }
+            _ => self.told(Verdict::Unknown),
+        }
+    }
+
+    fn end_all(&mut self, turn: &Turn) -> Outcome {
+        for stream in self.streams.iter_mut().filter(|stream| stream.lives()) {
+            stream.end(turn, None);
+        }
+        self.forget_ended();
+        self.told(Verdict::Ended)
+    }
+
+    fn is_full(&self, turn: &Turn) -> bool {
+        self.playing() >= turn.command.limit as usize
+    }
+
+    /// Sees to it that one more stream may play. Gives what that took, or the refusal.
+    fn make_room(&mut self, turn: &mut Turn, replace: Replace) -> Result<(Notes, Word), Outcome> {
+        let mut notes = Notes::default();
+        let excess = (self.playing() + 1).saturating_sub(turn.command.limit as usize);
+        if excess == 0 {
+            return Ok((notes, Word::default()));
+        }
+        let oldest = match (replace, turn.policy.when_full) {
+            (Replace::Stream(other), _) => {
+                let other = turn.arena.get(other);
+                // One stream gives way; where the limit was lowered meanwhile that may not be enough.
+                match self.streams.iter().position(|s| s.plays() && s.key.as_bytes() == other) {
+                    Some(i) if excess == 1 => return Ok((Notes { replaced: 1, ..notes }, self.replace(turn, i))),
+                    _ => return Err(self.full(turn)),
+                }
+            }
+            (Replace::Oldest, _) | (Replace::ByPolicy, WhenFull::ReplaceOldest) => excess,
+            (Replace::ByPolicy, WhenFull::Report) => {
+                notes.over_limit = true;
+                (self.playing() + 1).saturating_sub(MAX_PLAYING)
+            }
+            (Replace::ByPolicy, WhenFull::Refuse) => return Err(self.full(turn)),
+        };
+        let mut first = Word::default();
+        for _ in 0..oldest {
+            let Some(i) = self.streams.iter().position(Stream::plays) else { break };
+            let other = self.replace(turn, i);
+            first = if notes.replaced == 0 { other } else { first };
+            notes.replaced += 1;
+        }
+        Ok((notes, first))
+    }
+
+    /// Ends stream `i` in favour of the one that the command starts; names it.
+    fn replace(&mut self, turn: &mut Turn, i: usize) -> Word {
+        let by = Name::from(turn.arena.get(turn.command.key));
+        let word = turn.findings.arena.add(self.streams[i].key.as_bytes());
+        self.streams[i].end(turn, Some(Box::new(by)));
+        self.forget_ended();
+        word
+    }
+
+    fn full(&self, turn: &mut Turn) -> Outcome {
+        let first = self.streams.iter().filter(|s| s.plays()).map(|s| s.expires).min();
+        let retry_after = first.map_or(Span::default(), |first| turn.now.until(first));
+        Outcome { retry_after, ..self.list(turn, Verdict::Full) }
+    }
+
+    fn add(&mut self, turn: &Turn, position: Option<Position>, state: State) -> usize {
+        // Most users watch one stream: room for four at once, as `push` makes it, would be mostly air.
+        self.streams.reserve_exact(1);
+        self.streams.push(Stream {
+            key: Name::from(turn.arena.get(turn.command.key)),
+            expires: turn.now + turn.policy.lease,
+            state,
+            position: position.unwrap_or_default(),
+        });
+        self.streams.len() - 1
+    }
+
+    fn make_room_for_paused(&mut self) {
+        self.keep_at_most(MAX_PAUSED - 1, |stream| match stream.state {
+            State::Paused { since } => Some(since),
+            _ => None,
+        });
+    }
+
+    fn forget_ended(&mut self) {
+        self.keep_at_most(MAX_ENDED, |stream| match stream.state {
+            State::Ended(_) => Some(stream.expires),
+            _ => None,
+        });
+    }
+
+    /// Of the streams that `at` gives a time for, drops the earliest until `most` are left.
+    fn keep_at_most(&mut self, most: usize, at: impl Fn(&Stream) -> Option<Timestamp>) {
+        while self.streams.iter().filter(|stream| at(stream).is_some()).count() > most {
+            let timed = self.streams.iter().enumerate().filter_map(|(i, stream)| Some((at(stream)?, i)));
+            let Some((_, first)) = timed.min() else { return };
+            self.streams.remove(first);
+        }
+    }
+
+    fn showing(&self, turn: &Turn, i: usize, verdict: Verdict, notes: Notes) -> Outcome {
+        let stream = Some(self.streams[i].shown(Word::default(), turn.now));
+        Outcome { verdict, stream, notes, ..Outcome::default() }
+    }
+}
+
+impl Stream {
+    fn plays(&self) -> bool {
+        matches!(self.state, State::Playing)
+    }
+
+    fn lives(&self) -> bool {
+        !matches!(self.state, State::Ended(_))
+    }
+
+    fn renew(&mut self, turn: &Turn, position: Option<Position>) {
+        self.expires = turn.now + turn.policy.lease;
+        self.position = position.unwrap_or(self.position);
+    }
+
+    fn end(&mut self, turn: &Turn, by: Option<Box<Name>>) {
+        self.expires = turn.now + turn.policy.lease;
+        self.state = State::Ended(by);
+    }
+
+    fn shown(&self, key: Word, now: Timestamp) -> Shown {
+        Shown { key, position: self.position, playing: self.plays(), expires_in: now.until(self.expires) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,13 @@
+//! The rules: what a user watches, and whether one more stream may start.
+//!
+//! An [`Account`](account::Account) is one user's streams; it takes a [`Command`](batch::Command) and gives an
+//! [`Outcome`](batch::Outcome), and that is all there is. Commands come in a [`Batch`](batch::Batch), a turn's worth at
+//! a time, so that a store can pay for a disk or a network once a turn.
+//!
+//! *Invariant:* nothing here reads a clock, takes a lock, or knows what HTTP is: `now` is an argument.
+
+pub mod name;
+pub mod position;
+
+pub mod account;
+pub mod batch;
