@@ -95,7 +95,8 @@ impl Span {
     ///
     /// # Errors
     ///
-    /// A sentence that says what to write instead, for anything else and for what 64 bits of milliseconds cannot hold.
+    /// A sentence that says what to write instead, for anything else and for what 64 bits of milliseconds cannot
+    /// hold.
     pub fn parse(text: &str) -> Result<Self, String> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);

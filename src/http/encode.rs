@@ -3,6 +3,7 @@
 //! *Invariant:* every answer that leaves here is complete: a status line of HTTP/1.1, `Date`, `Cache-Control`,
 //! `X-Request-Id`, and a `Content-Length` that is true (but for 1xx and 204).
 
+use super::status::Status;
 use crate::codec::decimal;
 use crate::time::{self, Timestamp};
 
@@ -21,6 +22,11 @@ impl Shared {
     /// For a server whose answers scripts from `origin` may read.
     pub fn new(origin: Option<String>) -> Self {
         Self { second: u64::MAX, lines: Vec::new(), origin }
+    }
+
+    /// Whether scripts of another origin may read the answers.
+    pub fn grants_cors(&self) -> bool {
+        self.origin.is_some()
     }
 
     /// Brings the date up to `wall`; cheap unless a second has passed.
@@ -67,13 +73,13 @@ impl<'a> Answer<'a> {
     /// Writes the status line and the fields that every answer has.
     pub fn begin(
         out: &'a mut Vec<u8>,
-        status: u16,
+        status: Status,
         shared: &Shared,
         request_id: &[u8],
         persistence: Persistence,
         head_only: bool,
     ) -> Self {
-        out.extend_from_slice(status_line(status));
+        out.extend_from_slice(status.line().as_bytes());
         out.extend_from_slice(&shared.lines);
         out.extend_from_slice(b"X-Request-Id: ");
         out.extend_from_slice(request_id);
@@ -100,65 +106,92 @@ impl<'a> Answer<'a> {
     }
 
     /// Ends the answer without content, as 204 must be: it has no `Content-Length` either (RFC 9110 section 8.6).
-    pub fn without_content(&mut self) {
+    pub fn without_content(self) {
         self.out.extend_from_slice(b"\r\n");
     }
 
     /// Ends the answer with the content that `write` appends.
     ///
-    /// The length is known only afterwards. Its digits are put in then, which moves the content by a few bytes: cheaper
-    /// than writing it somewhere else first.
-    pub fn content(&mut self, media_type: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    /// The length is known only afterwards. Its digits are written behind the content then and moved to where they
+    /// belong, which is cheaper than writing the content somewhere else first.
+    pub fn content(self, media_type: &str, write: impl FnOnce(&mut Vec<u8>)) {
         self.out.extend_from_slice(b"Content-Type: ");
         self.out.extend_from_slice(media_type.as_bytes());
         self.out.extend_from_slice(b"\r\nContent-Length: ");
         let digits_at = self.out.len();
-        self.out.extend_from_slice(b"000\r\n\r\n");
+        self.out.extend_from_slice(b"\r\n\r\n");
         let content_at = self.out.len();
         write(self.out);
         let length = self.out.len() - content_at;
         if self.head_only {
             self.out.truncate(content_at);
         }
-        if let 100..=999 = length {
-            // Three digits, as most answers have them, are where they belong.
-            let digits = [length / 100, length / 10 % 10, length % 10].map(|digit| b'0' + digit as u8);
-            self.out[digits_at..digits_at + 3].copy_from_slice(&digits);
-            return;
-        }
-        let mut digits = Vec::new();
-        decimal::write(length as u64, &mut digits);
-        self.out.splice(digits_at..digits_at + 3, digits);
+        let end = self.out.len();
+        decimal::write(length as u64, self.out);
+        let digits = self.out.len() - end;
+        self.out[digits_at..].rotate_right(digits);
     }
 }
 
-/// RFC 9110 section 15, and RFC 6585 for 431.
-pub fn reason(status: u16) -> &'static str {
-    let line = status_line(status);
-    std::str::from_utf8(&line[13..line.len() - 2]).unwrap_or_default()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn status_line(status: u16) -> &'static [u8] {
-    match status {
-        200 => b"HTTP/1.1 200 OK\r\n",
-        201 => b"HTTP/1.1 201 Created\r\n",
-        204 => b"HTTP/1.1 204 No Content\r\n",
-        400 => b"HTTP/1.1 400 Bad Request\r\n",
-        401 => b"HTTP/1.1 401 Unauthorized\r\n",
-        403 => b"HTTP/1.1 403 Forbidden\r\n",
-        404 => b"HTTP/1.1 404 Not Found\r\n",
-        405 => b"HTTP/1.1 405 Method Not Allowed\r\n",
-        408 => b"HTTP/1.1 408 Request Timeout\r\n",
-        409 => b"HTTP/1.1 409 Conflict\r\n",
-        410 => b"HTTP/1.1 410 Gone\r\n",
-        413 => b"HTTP/1.1 413 Content Too Large\r\n",
-        414 => b"HTTP/1.1 414 URI Too Long\r\n",
-        415 => b"HTTP/1.1 415 Unsupported Media Type\r\n",
-        417 => b"HTTP/1.1 417 Expectation Failed\r\n",
-        431 => b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
-        501 => b"HTTP/1.1 501 Not Implemented\r\n",
-        503 => b"HTTP/1.1 503 Service Unavailable\r\n",
-        505 => b"HTTP/1.1 505 HTTP Version Not Supported\r\n",
-        _ => b"HTTP/1.1 500 Internal Server Error\r\n",
+    fn shared(origin: Option<&str>) -> Shared {
+        let mut shared = Shared::new(origin.map(String::from));
+        shared.refresh(Timestamp::from_millis(784_111_777_999));
+        shared
+    }
+
+    #[track_caller]
+    fn check(length: usize, head_only: bool, persistence: Persistence, expected_fields: &str) {
+        let mut out = b"before".to_vec();
+        let shared = shared(None);
+        let mut answer = Answer::begin(&mut out, Status::Ok, &shared, b"id-1", persistence, head_only);
+        answer.field("Allow", b"GET");
+        answer.content("text/plain", |out| out.resize(out.len() + length, b'x'));
+        let content = if head_only { String::new() } else { "x".repeat(length) };
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            format!(
+                "beforeHTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nCache-Control: no-store\r\n\
+                 X-Request-Id: id-1\r\n{expected_fields}Allow: GET\r\nContent-Type: text/plain\r\n\
+                 Content-Length: {length}\r\n\r\n{content}"
+            )
+        );
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_content_whatever_its_digits() {
+        for length in [0, 1, 9, 10, 54, 99, 100, 999, 1000, 12_345] {
+            check(length, false, Persistence::Keep, "");
+            check(length, true, Persistence::Keep, "");
+        }
+        check(3, false, Persistence::KeepSaid, "Connection: keep-alive\r\n");
+        check(3, false, Persistence::Close, "Connection: close\r\n");
+    }
+
+    #[test]
+    fn a_204_has_neither_content_nor_length() {
+        let mut out = Vec::new();
+        Answer::begin(&mut out, Status::NoContent, &shared(None), b"i", Persistence::Keep, false).without_content();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("HTTP/1.1 204 No Content\r\n") && text.ends_with("X-Request-Id: i\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn every_answer_tells_a_browser_who_may_read_it() {
+        for (origin, vary) in [("https://app.example", true), ("*", false)] {
+            let lines = String::from_utf8(shared(Some(origin)).lines).unwrap();
+            assert!(lines.contains(&format!("\r\nAccess-Control-Allow-Origin: {origin}\r\n")), "{lines}");
+            assert_eq!(lines.contains("\r\nVary: Origin\r\n"), vary, "{lines}");
+        }
+    }
+
+    #[test]
+    fn the_date_follows_the_clock() {
+        let mut shared = shared(None);
+        shared.refresh(Timestamp::from_millis(784_111_778_000));
+        assert!(shared.lines.starts_with(b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"));
     }
 }

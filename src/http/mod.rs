@@ -8,10 +8,27 @@
 //!
 //! *Invariant:* nothing here reads a socket or a clock, and nothing here knows what a stream is.
 
-pub mod body;
+pub mod status;
+
 pub mod parse;
 
+mod target;
+
+mod line;
+
+mod fields;
+
+mod scan;
+
+pub mod body;
+
+pub mod conn;
+
+pub mod encode;
+
 use std::ops::Range;
+
+use status::Status;
 
 /// The limits of the contract. Each is tested on both sides.
 pub mod limits {
@@ -125,6 +142,13 @@ pub struct Head {
     pub len: usize,
 }
 
+impl Head {
+    /// Method and target, as sent.
+    pub fn request_line(&self) -> Span {
+        Span { start: self.method_name.start, end: self.target.end }
+    }
+}
+
 /// Why a message cannot be framed, or is not taken. After any of these the connection closes, and
 /// nothing that follows is read as a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,15 +190,15 @@ pub enum Refusal {
 
 impl Refusal {
     /// The status that answers it (RFC 9110 section 15, RFC 6585 for 431).
-    pub fn status(self) -> u16 {
+    pub fn status(self) -> Status {
         match self {
-            Self::BodyTooLarge => 413,
-            Self::RequestLineTooLong => 414,
-            Self::Expectation => 417,
-            Self::HeadTooLarge | Self::TooManyFields | Self::ChunkExtrasTooLarge => 431,
-            Self::UnknownCoding => 501,
-            Self::MajorVersion => 505,
-            _ => 400,
+            Self::BodyTooLarge => Status::ContentTooLarge,
+            Self::RequestLineTooLong => Status::UriTooLong,
+            Self::Expectation => Status::ExpectationFailed,
+            Self::HeadTooLarge | Self::TooManyFields | Self::ChunkExtrasTooLarge => Status::FieldsTooLarge,
+            Self::UnknownCoding => Status::NotImplemented,
+            Self::MajorVersion => Status::VersionNotSupported,
+            _ => Status::BadRequest,
         }
     }
 

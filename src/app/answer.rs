@@ -1,0 +1,270 @@
+//! Outcomes and sayings as answers: status, fields and JSON, written straight into the connection's output.
+//!
+//! *Invariant:* `endpoint` is null exactly where `canWatch` is false, or where no single stream is meant.
+
+use super::problem::{self, Problem};
+use super::{Observer, Saying, Settings, endpoint, metrics, stats};
+use crate::codec::decimal;
+use crate::http::encode::{Answer, Persistence, Shared};
+use crate::http::status::Status;
+use crate::streams::batch::{Action, Arena, Batch, Entry, Outcome, Replace, Shown, Verdict, id_and_device};
+
+const JSON: &str = "application/json";
+
+/// All that an answer begins with but its status.
+pub(super) struct Begun<'a> {
+    pub(super) out: &'a mut Vec<u8>,
+    pub(super) shared: &'a Shared,
+    pub(super) request_id: &'a [u8],
+    pub(super) persistence: Persistence,
+    pub(super) head_only: bool,
+}
+
+impl Begun<'_> {
+    fn status(&mut self, status: Status) -> Answer<'_> {
+        Answer::begin(self.out, status, self.shared, self.request_id, self.persistence, self.head_only)
+    }
+}
+
+/// Writes what became of a command; returns the status.
+pub(super) fn outcome(begun: &mut Begun, settings: &Settings, entry: &Entry, batch: &Batch) -> Status {
+    let Entry { command, outcome } = entry;
+    let key = batch.arena.get(command.key);
+    let found = |out: &mut Vec<u8>| {
+        out.push(b'{');
+        three_members(settings, key, outcome, out);
+    };
+    let status = match outcome.verdict {
+        Verdict::Started => Status::Created,
+        Verdict::Told | Verdict::Renewed | Verdict::Ended => Status::Ok,
+        Verdict::Unknown => Status::NotFound,
+        Verdict::Gone => Status::Gone,
+        Verdict::Full => Status::Conflict,
+        Verdict::Unavailable => Status::ServiceUnavailable,
+    };
+    let mut answer = begun.status(status);
+    match outcome.verdict {
+        Verdict::Started | Verdict::Renewed => {
+            if status == Status::Created {
+                answer.field_with("Location", |out| endpoint::write_location(key, out));
+            }
+            answer.content(JSON, |out| {
+                found(out);
+                started(key, outcome, &batch.findings.arena, out);
+                out.push(b'}');
+            });
+        }
+        Verdict::Told | Verdict::Ended if key.is_empty() => {
+            answer.content(JSON, |out| {
+                found(out);
+                list(command.limit, batch.streams(outcome), &batch.findings.arena, out);
+                out.push(b'}');
+            });
+        }
+        Verdict::Told | Verdict::Ended => answer.content(JSON, |out| {
+            found(out);
+            out.push(b'}');
+        }),
+        Verdict::Unknown | Verdict::Gone | Verdict::Full | Verdict::Unavailable => {
+            refusal(answer, settings, entry, batch, status);
+        }
+    }
+    status
+}
+
+/// Writes a command's problem, with the members that a client looks for in every answer.
+fn refusal(mut answer: Answer, settings: &Settings, entry: &Entry, batch: &Batch, status: Status) {
+    let Entry { command, outcome } = entry;
+    let key = batch.arena.get(command.key);
+    match outcome.verdict {
+        Verdict::Full => {
+            let secs = outcome.retry_after.secs_ceil().max(1);
+            answer.field_with("Retry-After", |out| decimal::write(secs, out));
+        }
+        Verdict::Unavailable => {
+            answer.field("Retry-After", b"1");
+        }
+        _ => {}
+    }
+    answer.content(problem::MEDIA_TYPE, |out| {
+        problem::begin(status, |out| detail(entry, batch, out), out);
+        if outcome.verdict != Verdict::Unavailable {
+            out.push(b',');
+            three_members(settings, key, outcome, out);
+        }
+        match outcome.verdict {
+            Verdict::Full => list(command.limit, batch.streams(outcome), &batch.findings.arena, out),
+            Verdict::Gone if outcome.other.is_empty() => out.extend_from_slice(b",\"reason\":\"stopped\""),
+            Verdict::Gone => {
+                out.extend_from_slice(b",\"reason\":\"replaced\",\"by\":{");
+                name(batch.findings.arena.get(outcome.other), out);
+                out.push(b'}');
+            }
+            _ => {}
+        }
+        out.push(b'}');
+    });
+}
+
+/// Appends one sentence about a command that failed, as the inside of a JSON string.
+fn detail(entry: &Entry, batch: &Batch, out: &mut Vec<u8>) {
+    let Entry { command, outcome } = entry;
+    let user = batch.arena.get(command.user);
+    match outcome.verdict {
+        Verdict::Full => {
+            problem::quoted(user, out);
+            out.extend_from_slice(b" is watching ");
+            decimal::write(outcome.count.into(), out);
+            out.extend_from_slice(b" of ");
+            decimal::write(command.limit.into(), out);
+            out.extend_from_slice(match command.action {
+                Action::Start { replace: Replace::Stream(_), .. } => {
+                    b" streams, and the one to replace is not among them; name one that plays."
+                }
+                _ => b" streams; stop or replace one of them first.",
+            });
+        }
+        Verdict::Gone if outcome.other.is_empty() => {
+            out.extend_from_slice(b"This stream was stopped; POST to start it again.");
+        }
+        Verdict::Gone => {
+            out.extend_from_slice(b"This stream gave way to another one of ");
+            problem::quoted(user, out);
+            out.extend_from_slice(b"; POST to start it again.");
+        }
+        Verdict::Unknown => {
+            problem::quoted(user, out);
+            out.extend_from_slice(b" is not watching this stream; POST to start it.");
+        }
+        _ => out.extend_from_slice(b"The streams cannot be reached; try again in a second."),
+    }
+}
+
+/// Appends `canWatch`, `endpoint` and `count`.
+fn three_members(settings: &Settings, key: &[u8], outcome: &Outcome, out: &mut Vec<u8>) {
+    out.extend_from_slice(if outcome.can_watch {
+        b"\"canWatch\":true,\"endpoint\":"
+    } else {
+        b"\"canWatch\":false,\"endpoint\":"
+    });
+    if outcome.can_watch && !key.is_empty() {
+        endpoint::write(&settings.endpoint, key, out);
+    } else {
+        out.extend_from_slice(b"null");
+    }
+    out.extend_from_slice(b",\"count\":");
+    decimal::write(outcome.count.into(), out);
+}
+
+/// Appends `stream`, and `replaced` where another one gave way.
+fn started(key: &[u8], outcome: &Outcome, arena: &Arena, out: &mut Vec<u8>) {
+    if let Some(shown) = &outcome.stream {
+        out.extend_from_slice(b",\"stream\":");
+        stream(key, shown, out);
+    }
+    if !outcome.other.is_empty() {
+        out.extend_from_slice(b",\"replaced\":{");
+        name(arena.get(outcome.other), out);
+        out.push(b'}');
+    }
+}
+
+/// Appends `limit` and `streams`.
+fn list(limit: u32, streams: &[Shown], arena: &Arena, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"limit\":");
+    decimal::write(limit.into(), out);
+    out.extend_from_slice(b",\"streams\":[");
+    for (i, shown) in streams.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        stream(arena.get(shown.key), shown, out);
+    }
+    out.push(b']');
+}
+
+fn stream(key: &[u8], shown: &Shown, out: &mut Vec<u8>) {
+    out.push(b'{');
+    name(key, out);
+    out.extend_from_slice(b",\"time\":\"");
+    shown.position.write(out);
+    out.extend_from_slice(if shown.playing {
+        b"\",\"state\":\"playing\",\"expiresIn\":"
+    } else {
+        b"\",\"state\":\"paused\",\"expiresIn\":"
+    });
+    decimal::write(shown.expires_in.secs_ceil(), out);
+    out.push(b'}');
+}
+
+/// Appends `id`, and `device` where there is one.
+fn name(key: &[u8], out: &mut Vec<u8>) {
+    let (id, device) = id_and_device(key);
+    out.extend_from_slice(b"\"id\":");
+    problem::quote(id, out);
+    if let Some(device) = device {
+        out.extend_from_slice(b",\"device\":");
+        problem::quote(device, out);
+    }
+}
+
+/// Writes an answer that needed no store; returns the status.
+pub(super) fn saying(begun: &mut Begun, settings: &Settings, observer: &dyn Observer, saying: Saying) -> Status {
+    match saying {
+        Saying::Problem(problem) => return self::problem(begun, problem),
+        Saying::Ready if !observer.is_ready() => return self::problem(begun, Problem::Stopping),
+        Saying::Options(allow) => {
+            let grants_cors = begun.shared.grants_cors();
+            let mut answer = begun.status(Status::NoContent);
+            answer.field("Allow", allow.as_bytes());
+            if grants_cors {
+                answer.field("Access-Control-Allow-Methods", allow.as_bytes());
+                answer.field("Access-Control-Allow-Headers", b"Authorization, Content-Type, X-Request-Id, traceparent");
+                answer.field("Access-Control-Max-Age", b"86400");
+            }
+            answer.without_content();
+            return Status::NoContent;
+        }
+        Saying::Healthy | Saying::Ready | Saying::Continue => {
+            begun.status(Status::Ok).content("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
+        }
+        Saying::Metrics => {
+            let snapshot = observer.snapshot();
+            begun.status(Status::Ok).content(metrics::MEDIA_TYPE, |out| metrics::write(&snapshot, out));
+        }
+        Saying::Stats => {
+            let snapshot = observer.snapshot();
+            begun.status(Status::Ok).content(JSON, |out| stats::write(&snapshot, settings, out));
+        }
+        Saying::Page => {
+            let mut answer = begun.status(Status::Ok);
+            answer.field("Content-Security-Policy", stats::PAGE_POLICY.as_bytes());
+            answer.field("X-Content-Type-Options", b"nosniff");
+            answer.field("Referrer-Policy", b"no-referrer");
+            answer.content("text/html; charset=utf-8", |out| out.extend_from_slice(stats::PAGE.as_bytes()));
+        }
+    }
+    Status::Ok
+}
+
+fn problem(begun: &mut Begun, problem: Problem) -> Status {
+    let status = problem.status();
+    let mut answer = begun.status(status);
+    match problem {
+        Problem::Credentials => {
+            answer.field("WWW-Authenticate", b"Basic realm=\"streamer\", charset=\"UTF-8\"");
+        }
+        Problem::Method(allow) => {
+            answer.field("Allow", allow.as_bytes());
+        }
+        Problem::NoCapacity | Problem::Stopping => {
+            answer.field("Retry-After", b"1");
+        }
+        _ => {}
+    }
+    answer.content(problem::MEDIA_TYPE, |out| {
+        problem::begin(status, |out| problem.detail(out), out);
+        out.push(b'}');
+    });
+    status
+}

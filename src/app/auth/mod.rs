@@ -1,0 +1,203 @@
+//! Who asks: `Authorization: Basic` (RFC 7617) held against one of three kinds of credentials.
+//!
+//! *Invariant:* only this room makes a [`User`], so whoever is handed one need not ask again; and no answer or log line
+//! says whether it was the user or the token that was wrong, nor holds the token.
+
+pub mod signed;
+pub mod users;
+
+use crate::codec::base64;
+use crate::streams::batch::{Arena, Word};
+use crate::time::Timestamp;
+
+/// How long a user-id may be, in bytes.
+pub const MAX_USER: usize = 256;
+
+/// Whom to let in.
+pub enum Credentials {
+    /// Anybody: the user-id is believed.
+    Open,
+    /// Those of a file, by the hash of their token.
+    Users(users::Users),
+    /// Whoever holds a token signed under one of the keys.
+    Signed(signed::Keys),
+}
+
+/// Somebody who was let in.
+#[derive(Clone, Copy, Debug)]
+pub struct User {
+    name: Word,
+    limit: u32,
+    admin: bool,
+}
+
+impl User {
+    /// The user-id: UTF-8, 1 to [`MAX_USER`] bytes, no control characters.
+    pub fn name(self) -> Word {
+        self.name
+    }
+
+    /// How many streams the user may play at once.
+    pub fn limit(self) -> u32 {
+        self.limit
+    }
+
+    /// Whether the user may change what belongs to others.
+    pub fn is_admin(self) -> bool {
+        self.admin
+    }
+}
+
+/// What the credentials say about a user who was let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// The user's own limit, if it is not the server's.
+    pub limit: Option<u32>,
+    /// Whether the user is marked `admin`.
+    pub admin: bool,
+}
+
+/// Why somebody was not let in: for the counters, never for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No `Authorization`.
+    Missing,
+    /// Not Basic, not base64, no colon, or a user-id that none can have.
+    Malformed,
+    /// A user that the file does not name.
+    UnknownUser,
+    /// Not the user's token, or not signed by any key.
+    WrongToken,
+    /// Signed, but no longer valid.
+    Expired,
+}
+
+impl Failure {
+    /// Every cause, in the order of the enum, with its label in the metrics.
+    pub const ALL: [(Self, &str); 5] = [
+        (Self::Missing, "missing"),
+        (Self::Malformed, "malformed"),
+        (Self::UnknownUser, "unknown_user"),
+        (Self::WrongToken, "wrong_token"),
+        (Self::Expired, "expired"),
+    ];
+}
+
+impl Credentials {
+    /// Lets in whoever `authorization` proves to be; `limit` is that of users who have none of their own.
+    ///
+    /// ```text
+    /// credentials = "Basic" 1*SP token68               ; RFC 7617 section 2; the scheme without regard to case
+    /// user-pass   = user-id ":" password               ; after base64; a user-id has no colon
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cause, for the counters.
+    pub fn check(
+        &self,
+        authorization: &[u8],
+        wall: Timestamp,
+        limit: u32,
+        arena: &mut Arena,
+    ) -> Result<User, Failure> {
+        if authorization.is_empty() {
+            return Err(Failure::Missing);
+        }
+        let mark = arena.mark();
+        decode(authorization, arena.bytes()).ok_or(Failure::Malformed)?;
+        let pair = &arena.bytes()[mark..];
+        let colon = pair.iter().position(|&byte| byte == b':').ok_or(Failure::Malformed)?;
+        let (user, password) = (&pair[..colon], &pair[colon + 1..]);
+        if !is_user(user) {
+            return Err(Failure::Malformed);
+        }
+        let grant = match self {
+            Self::Open => Grant::default(),
+            Self::Users(users) => users.check(user, password)?,
+            Self::Signed(keys) => keys.check(user, password, wall)?,
+        };
+        // The password goes from memory as soon as it has been looked at.
+        arena.bytes()[mark + colon..].fill(0);
+        arena.bytes().truncate(mark + colon);
+        Ok(User { name: arena.since(mark), limit: grant.limit.unwrap_or(limit), admin: grant.admin })
+    }
+
+    /// The limit of `user`, as far as it is known without a token.
+    pub fn limit_of(&self, user: &[u8], limit: u32) -> u32 {
+        match self {
+            Self::Users(users) => users.grant(user).and_then(|grant| grant.limit).unwrap_or(limit),
+            Self::Open | Self::Signed(_) => limit,
+        }
+    }
+}
+
+/// Whether `name` can be a user-id: UTF-8 without colon and control characters (RFC 7617 section 2), of our length.
+pub fn is_user(name: &[u8]) -> bool {
+    if name.is_empty() || name.len() > MAX_USER || name.contains(&b':') {
+        return false;
+    }
+    name.iter().all(|byte| matches!(byte, b' '..=b'~'))
+        || std::str::from_utf8(name).is_ok_and(|name| !name.chars().any(char::is_control))
+}
+
+fn decode(authorization: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let (scheme, rest) = authorization.split_at_checked(5)?;
+    if !scheme.eq_ignore_ascii_case(b"basic") || rest.first() != Some(&b' ') {
+        return None;
+    }
+    base64::decode(rest.trim_ascii_start(), out).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(authorization: &[u8], expected: Result<&[u8], Failure>) {
+        let mut arena = Arena::default();
+        arena.add(b"before");
+        let user = Credentials::Open.check(authorization, Timestamp::default(), 3, &mut arena);
+        assert_eq!(user.map(|user| arena.get(user.name())), expected);
+    }
+
+    fn basic(pair: &[u8]) -> Vec<u8> {
+        let mut out = b"Basic ".to_vec();
+        base64::encode(pair, &mut out);
+        out
+    }
+
+    #[test]
+    fn takes_any_well_formed_pair() {
+        for (pair, user) in [
+            (&b"alice:x"[..], &b"alice"[..]),
+            (b"alice:", b"alice"),
+            (b"a:b:c", b"a"),
+            (b"al ice:x", b"al ice"),
+            ("Żółw:€".as_bytes(), "Żółw".as_bytes()),
+            (b"alice:\xFF", b"alice"),
+        ] {
+            check(&basic(pair), Ok(user));
+        }
+        // RFC 7617 section 2 and 2.1.
+        check(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", Ok(b"Aladdin"));
+        check(b"Basic dGVzdDoxMjPCow==", Ok(b"test"));
+        check(b"bASIC   YTpi", Ok(b"a"));
+    }
+
+    #[test]
+    fn refuses_what_is_no_pair() {
+        check(b"", Err(Failure::Missing));
+        for authorization in
+            [&b"Basic"[..], b"Basic ", b"BasicYTpi", b"Bearer YTpi", b"Basic YTpi=", b"Basic YTp", b"Basic YT pi"]
+        {
+            check(authorization, Err(Failure::Malformed));
+        }
+        for pair in [&b""[..], b"alice", b":x", b"a\0b:x", b"a\r\nb:x", b"\xFF:x", "a\u{85}:x".as_bytes()] {
+            check(&basic(pair), Err(Failure::Malformed));
+        }
+        let long = |n: usize| basic(&[&vec![b'x'; n][..], b":x"].concat());
+        check(&long(256), Ok(&[b'x'; 256]));
+        check(&long(257), Err(Failure::Malformed));
+    }
+}

@@ -1,0 +1,193 @@
+//! The content of POST and PATCH: a small JSON object, every member of it optional.
+//!
+//! *Invariant:* a content that is not what the contract says never becomes a command.
+
+use crate::codec::json::{self, Value};
+use crate::streams::position::Position;
+
+/// What a content says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// `time`.
+    pub position: Option<Position>,
+    /// `state`: true for `playing`, false for `paused`.
+    pub playing: Option<bool>,
+}
+
+/// What is wrong with a content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not a JSON object.
+    Json(json::Error),
+    /// `time` is no position.
+    Time,
+    /// `state` is neither `playing` nor `paused`.
+    State,
+    /// The member comes more than once, and two readers could pick different ones.
+    Repeated(&'static str),
+}
+
+/// Whether the content of a field `Content-Type` is JSON: `application/json`, with or without `charset=utf-8`. None at
+/// all is taken as JSON (RFC 9110 section 8.3 leaves that to the recipient).
+///
+/// ```text
+/// media-type = type "/" subtype parameters     parameters = *( OWS ";" OWS [ parameter ] )   ; RFC 9110 section 8.3.1
+/// ```
+pub fn is_json(content_type: &[u8]) -> bool {
+    let mut parts = content_type.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    match parts.next() {
+        None | Some(b"") => return content_type.is_empty(),
+        Some(media_type) if !media_type.eq_ignore_ascii_case(b"application/json") => return false,
+        Some(_) => {}
+    }
+    parts.all(|parameter| {
+        let Some(equals) = parameter.iter().position(|&byte| byte == b'=') else {
+            return parameter.is_empty();
+        };
+        let (name, value) = (&parameter[..equals], &parameter[equals + 1..]);
+        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+        !name.eq_ignore_ascii_case(b"charset") || value.eq_ignore_ascii_case(b"utf-8")
+    })
+}
+
+impl Body {
+    /// Decodes `content`; nothing at all is an object without members.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Fault`]; that it is no JSON comes before all others.
+    pub fn decode(content: &[u8]) -> Result<Self, Fault> {
+        let mut body = Self::default();
+        let mut fault = None;
+        if content.is_empty() {
+            return Ok(body);
+        }
+        json::members(content, |name, value| {
+            let taken = if name.is("time") {
+                take(&mut body.position, position(value), "time", Fault::Time)
+            } else if name.is("state") {
+                take(&mut body.playing, playing(value), "state", Fault::State)
+            } else {
+                Ok(())
+            };
+            fault = fault.or(taken.err());
+        })
+        .map_err(Fault::Json)?;
+        fault.map_or(Ok(body), Err)
+    }
+}
+
+fn take<T>(
+    member: &mut Option<T>,
+    value: Option<T>,
+    name: &'static str,
+    wrong: Fault,
+) -> Result<(), Fault> {
+    match member.replace(value.ok_or(wrong)?) {
+        None => Ok(()),
+        Some(_) => Err(Fault::Repeated(name)),
+    }
+}
+
+fn position(value: Value) -> Option<Position> {
+    match value {
+        Value::Number(number) => Position::parse_secs(number),
+        Value::String(text) => {
+            // As long as the longest, `HH:MM:SS`, and one more to see that it is longer.
+            let mut clock = [0; 9];
+            let mut len = 0;
+            for (slot, c) in clock.iter_mut().zip(text.chars()) {
+                *slot = u8::try_from(c).ok()?;
+                len += 1;
+            }
+            Position::parse(&clock[..len])
+        }
+        _ => None,
+    }
+}
+
+fn playing(value: Value) -> Option<bool> {
+    match value {
+        Value::String(text) if text.is("playing") => Some(true),
+        Value::String(text) if text.is("paused") => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_json_under_its_own_name_alone() {
+        for (content_type, expected) in [
+            ("", true),
+            ("application/json", true),
+            ("Application/JSON", true),
+            ("application/json; charset=utf-8", true),
+            ("application/json;charset=UTF-8", true),
+            ("application/json ; charset=\"utf-8\"", true),
+            ("application/json;", true),
+            ("application/json; version=1", true),
+            ("application/json; charset=latin1", false),
+            ("application/json; charset=", false),
+            ("application/json; charset", false),
+            ("application/jsonp", false),
+            ("application/x-www-form-urlencoded", false),
+            ("application/merge-patch+json", false),
+            ("text/plain", false),
+            ("json", false),
+            (";", false),
+        ] {
+            assert_eq!(is_json(content_type.as_bytes()), expected, "{content_type}");
+        }
+    }
+
+    #[track_caller]
+    fn check(content: &str, expected: Result<(Option<u32>, Option<bool>), Fault>) {
+        let decoded = Body::decode(content.as_bytes());
+        assert_eq!(decoded.map(|body| (body.position.map(Position::secs), body.playing)), expected, "{content}");
+    }
+
+    #[test]
+    fn reads_time_and_state_and_ignores_the_rest() {
+        for (content, position, playing) in [
+            ("", None, None),
+            ("{}", None, None),
+            (r#"{"time":"1:00"}"#, Some(60), None),
+            (r#" { "time" : 75.5 } "#, Some(75), None),
+            (r#"{"time":"1:0\u0030"}"#, Some(60), None),
+            (r#"{"t\u0069me":"1:00"}"#, Some(60), None),
+            (r#"{"time":"99:59:59"}"#, Some(359_999), None),
+            (r#"{"state":"playing"}"#, None, Some(true)),
+            (r#"{"state":"paused","time":0,"Time":"x","x":[{"time":1}]}"#, Some(0), Some(false)),
+        ] {
+            check(content, Ok((position, playing)));
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (content, fault) in [
+            (r#"{"time":"1:0"}"#, Fault::Time),
+            (r#"{"time":"99:59:599"}"#, Fault::Time),
+            (r#"{"time":"99:59:59x"}"#, Fault::Time),
+            (r#"{"time":null}"#, Fault::Time),
+            (r#"{"time":true}"#, Fault::Time),
+            (r#"{"time":["1:00"]}"#, Fault::Time),
+            (r#"{"time":-1}"#, Fault::Time),
+            (r#"{"time":"€"}"#, Fault::Time),
+            (r#"{"state":"stopped"}"#, Fault::State),
+            (r#"{"state":1}"#, Fault::State),
+            (r#"{"time":1,"time":1}"#, Fault::Repeated("time")),
+            (r#"{"state":"paused","state":"paused"}"#, Fault::Repeated("state")),
+            (r#"{"time":"x","state":"x"}"#, Fault::Time),
+            (r#"["time"]"#, Fault::Json(json::Error::NotAnObject)),
+        ] {
+            check(content, Err(fault));
+        }
+        for content in ["{", r#"{"time":"x""#, "{} x", "\u{feff}{}", " "] {
+            assert!(matches!(Body::decode(content.as_bytes()), Err(Fault::Json(_))), "{content}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The access log: one line a request, from its arrival to its answer.
+//!
+//! ```text
+//! 2026-11-23T12:00:00.123Z 127.0.0.1:52514 9f3c01aa5b7d2e6000000001 "POST /?id=V" "alice" 201 1 85us
+//! time                     peer            request id               request       user    status count duration
+//! ```
+//!
+//! What is absent is `-`. A `traceparent` follows where one was sent. With `--log json` the same as an object.
+//!
+//! *Invariant:* a line is one line: whatever a client sends stands escaped between quotes, and no secret is in it.
+
+use core::net::SocketAddr;
+use std::io::Write;
+
+use crate::codec::{decimal, json};
+use crate::http::status::Status;
+use crate::time::{self, Timestamp};
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Words, for people.
+    Text,
+    /// JSON, for programs.
+    Json,
+}
+
+/// What a line says.
+pub struct Line<'a> {
+    /// When the request arrived.
+    pub arrived: Timestamp,
+    /// Who sent it.
+    pub peer: SocketAddr,
+    /// Its id, taken from the client or made.
+    pub request_id: &'a [u8],
+    /// Method and target as sent, visible ASCII; empty when there was no request line.
+    pub request: &'a [u8],
+    /// Who asked; empty when that is not known.
+    pub user: &'a [u8],
+    /// What it was answered.
+    pub status: Status,
+    /// How many streams the user plays; None where the answer does not say.
+    pub count: Option<u32>,
+    /// From the first byte in to the answer, in microseconds.
+    pub micros: u64,
+    /// `traceparent`; empty when absent.
+    pub traceparent: &'a [u8],
+}
+
+impl Line<'_> {
+    /// Appends the line with its line feed.
+    pub fn write(&self, format: Format, out: &mut Vec<u8>) {
+        match format {
+            Format::Text => self.write_text(out),
+            Format::Json => self.write_json(out),
+        }
+    }
+
+    fn write_text(&self, out: &mut Vec<u8>) {
+        time::rfc3339(self.arrived, out);
+        out.push(b' ');
+        write_peer(self.peer, out);
+        out.push(b' ');
+        out.extend_from_slice(self.request_id);
+        out.push(b' ');
+        quoted_or_dash(self.request, out);
+        out.push(b' ');
+        quoted_or_dash(self.user, out);
+        out.push(b' ');
+        out.extend_from_slice(self.status.digits().as_bytes());
+        out.push(b' ');
+        match self.count {
+            Some(count) => decimal::write(count.into(), out),
+            None => out.push(b'-'),
+        }
+        out.push(b' ');
+        decimal::write(self.micros, out);
+        out.extend_from_slice(b"us");
+        if !self.traceparent.is_empty() {
+            out.push(b' ');
+            out.extend_from_slice(self.traceparent);
+        }
+        out.push(b'\n');
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"time\":\"");
+        time::rfc3339(self.arrived, out);
+        out.extend_from_slice(b"\",\"peer\":\"");
+        write_peer(self.peer, out);
+        out.push(b'"');
+        let space = self.request.iter().position(|&byte| byte == b' ').unwrap_or(self.request.len());
+        let (method, target) = self.request.split_at(space);
+        for (name, text) in [
+            ("id", self.request_id),
+            ("method", method),
+            ("target", target.trim_ascii_start()),
+            ("user", self.user),
+            ("traceparent", self.traceparent),
+        ] {
+            if !text.is_empty() {
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":");
+                quote(text, out);
+            }
+        }
+        out.extend_from_slice(b",\"status\":");
+        out.extend_from_slice(self.status.digits().as_bytes());
+        if let Some(count) = self.count {
+            out.extend_from_slice(b",\"count\":");
+            decimal::write(count.into(), out);
+        }
+        out.extend_from_slice(b",\"duration_us\":");
+        decimal::write(self.micros, out);
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+/// Appends the line that says how many could not be written.
+pub fn write_lost(format: Format, lines: u64, out: &mut Vec<u8>) {
+    let lost = match format {
+        Format::Text => format!("{lines} log lines were lost: the log was not read in time\n"),
+        Format::Json => format!("{{\"lost_log_lines\":{lines}}}\n"),
+    };
+    out.extend_from_slice(lost.as_bytes());
+}
+
+/// Appends address and port. IPv4 by hand: there is one in every line, and formatting would be the dearest part of it.
+pub fn write_peer(peer: SocketAddr, out: &mut Vec<u8>) {
+    let SocketAddr::V4(peer) = peer else {
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{peer}");
+        return;
+    };
+    for (i, octet) in peer.ip().octets().into_iter().enumerate() {
+        if i > 0 {
+            out.push(b'.');
+        }
+        decimal::write(octet.into(), out);
+    }
+    out.push(b':');
+    decimal::write(peer.port().into(), out);
+}
+
+fn quoted_or_dash(text: &[u8], out: &mut Vec<u8>) {
+    if text.is_empty() {
+        return out.push(b'-');
+    }
+    quote(text, out);
+}
+
+/// What is written is visible ASCII or a user-id, UTF-8 both.
+fn quote(text: &[u8], out: &mut Vec<u8>) {
+    json::write_string(std::str::from_utf8(text).unwrap_or("?"), out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line<'static> {
+        Line {
+            arrived: Timestamp::from_millis(784_111_777_123),
+            peer: "127.0.0.1:52514".parse().unwrap(),
+            request_id: b"id-1",
+            request: b"POST /?id=V",
+            user: b"alice",
+            status: Status::Created,
+            count: Some(1),
+            micros: 85,
+            traceparent: b"",
+        }
+    }
+
+    #[track_caller]
+    fn check(line: &Line, format: Format, expected: &str) {
+        let mut out = Vec::new();
+        line.write(format, &mut out);
+        assert_eq!(String::from_utf8(out.clone()).unwrap(), expected);
+        if format == Format::Json {
+            json::any(&out).unwrap();
+        }
+    }
+
+    #[test]
+    fn says_all_in_words() {
+        let expected = r#"1994-11-06T08:49:37.123Z 127.0.0.1:52514 id-1 "POST /?id=V" "alice" 201 1 85us"#;
+        check(&line(), Format::Text, &format!("{expected}\n"));
+        let expected = format!("{expected} 00-ab-01-00\n");
+        check(&Line { traceparent: b"00-ab-01-00", ..line() }, Format::Text, &expected);
+    }
+
+    #[test]
+    fn says_all_in_json() {
+        check(
+            &Line { traceparent: b"00-ab-01-00", ..line() },
+            Format::Json,
+            "{\"time\":\"1994-11-06T08:49:37.123Z\",\"peer\":\"127.0.0.1:52514\",\"id\":\"id-1\",\"method\":\"POST\",\
+             \"target\":\"/?id=V\",\"user\":\"alice\",\"traceparent\":\"00-ab-01-00\",\"status\":201,\"count\":1,\
+             \"duration_us\":85}\n",
+        );
+    }
+
+    #[test]
+    fn what_a_client_sends_stays_between_its_quotes() {
+        let user = "a\" 200\\ é".as_bytes();
+        let odd = Line { request: b"GET /?id=\"x\\", user, ..line() };
+        let expected = r#"id-1 "GET /?id=\"x\\" "a\" 200\\ é" 201 1 85us"#;
+        check(&odd, Format::Text, &format!("1994-11-06T08:49:37.123Z 127.0.0.1:52514 {expected}\n"));
+        check(&odd, Format::Json, &{
+            let mut out = Vec::new();
+            odd.write(Format::Json, &mut out);
+            String::from_utf8(out).unwrap()
+        });
+    }
+
+    #[test]
+    fn what_is_absent_is_a_dash_or_left_out() {
+        let peer = "[::1]:80".parse().unwrap();
+        let empty = Line { peer, request: b"", user: b"", count: None, status: Status::BadRequest, ..line() };
+        check(&empty, Format::Text, "1994-11-06T08:49:37.123Z [::1]:80 id-1 - - 400 - 85us\n");
+        check(
+            &empty,
+            Format::Json,
+            "{\"time\":\"1994-11-06T08:49:37.123Z\",\"peer\":\"[::1]:80\",\"id\":\"id-1\",\"status\":400,\
+             \"duration_us\":85}\n",
+        );
+    }
+
+    #[test]
+    fn lost_lines_are_said_in_either_format() {
+        let mut out = Vec::new();
+        write_lost(Format::Json, 7, &mut out);
+        json::any(&out).unwrap();
+        write_lost(Format::Text, 7, &mut out);
+        assert!(out.ends_with(b"7 log lines were lost: the log was not read in time\n"));
+    }
+}

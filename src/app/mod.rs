@@ -1,0 +1,313 @@
+//! What a request means: a [`Request`] becomes a [`Command`] or an answer, and an [`Outcome`] becomes an answer.
+//!
+//! ```text
+//!            routes ──▶ auth ──▶ query ──▶ body
+//! Request ─────────────────────────────────────▶ Plan::Ask(command) ──store──▶ Outcome ──answer──▶ bytes
+//!               └──────── refused? ────────────▶ Plan::Say(problem) ────────────────────answer──▶ bytes
+//! ```
+//!
+//! An [`App`] is one worker's view of it all: the settings that it shares with the others, and the counters, request ids
+//! and log lines that are its own.
+//!
+//! *Invariant:* nothing here touches a socket, a file, a thread or the clock; what it must know of the process it asks
+//! of an [`Observer`].
+//!
+//! [`Command`]: crate::streams::batch::Command
+//! [`Outcome`]: crate::streams::batch::Outcome
+
+pub mod routes;
+
+pub mod auth;
+
+pub mod query;
+
+pub mod body;
+
+pub mod answer;
+
+pub mod endpoint;
+
+pub mod problem;
+
+pub mod ids;
+
+pub mod log;
+
+pub mod counters;
+
+pub mod metrics;
+
+pub mod recent;
+
+pub mod stats;
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::Template;
+use crate::http::conn::Request;
+use crate::http::encode::{CONTINUE, Persistence, Shared};
+use crate::http::status::Status;
+use crate::http::{Method, Version};
+use crate::streams::account::WhenFull;
+use crate::streams::batch::{Batch, Word};
+use crate::time::{Now, Span, Timestamp};
+
+use auth::Credentials;
+use counters::Counters;
+use ids::RequestIds;
+use metrics::Snapshot;
+use problem::Problem;
+use recent::Recent;
+
+/// What holds for every request.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many streams a user may play at once who has no limit of their own.
+    pub limit: u32,
+    /// How long a stream lives without being renewed.
+    pub lease: Span,
+    /// What happens to a start that is one too many.
+    pub when_full: WhenFull,
+    /// Where a player goes next.
+    pub endpoint: Template,
+    /// Whose scripts may read the answers.
+    pub cors: Option<String>,
+    /// How requests are logged; None for not at all.
+    pub log: Option<log::Format>,
+    /// Whether anybody looks at the latest admissions and refusals.
+    pub keep_recent: bool,
+}
+
+/// What the answers of the admin listener need to know of the process.
+pub trait Observer: Send + Sync {
+    /// Everything that is counted and measured, now.
+    fn snapshot(&self) -> Snapshot;
+    /// Whether requests should be sent here: false while stopping.
+    fn is_ready(&self) -> bool;
+}
+
+/// Which of the two listeners a connection came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `--listen`: players.
+    Public,
+    /// `--admin`: operators.
+    Admin,
+}
+
+/// One worker's view of the application.
+pub struct App {
+    settings: Arc<Settings>,
+    credentials: Arc<Credentials>,
+    observer: Arc<dyn Observer>,
+    counters: Arc<Counters>,
+    recent: Arc<Recent>,
+    ids: RequestIds,
+    /// The fields that all answers of a second share, for each [`Side`].
+    shared: [Shared; 2],
+    now: Now,
+    /// Lines of the access log, to be taken away by the worker.
+    pub lines: Vec<u8>,
+}
+
+/// Who sent a request, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Which listener it came through.
+    pub side: Side,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// When its first byte was read, in microseconds of the steady clock.
+    pub arrived: u64,
+}
+
+/// One request between its decoding and its answer. Its words are in the batch's arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    origin: Origin,
+    method: Method,
+    persistence: Persistence,
+    request_id: Word,
+    /// Method and target; kept only for a log.
+    request: Word,
+    user: Word,
+    traceparent: Word,
+    plan: Plan,
+}
+
+/// How a request will be answered.
+#[derive(Clone, Copy, Debug)]
+enum Plan {
+    /// By the outcome of this entry of the batch.
+    Ask(usize),
+    /// By what is known already.
+    Say(Saying),
+}
+
+/// Answers that need no store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saying {
+    /// `100 Continue`; the answer itself is still to come.
+    Continue,
+    /// What is wrong.
+    Problem(Problem),
+    /// That the server is alive.
+    Healthy,
+    /// Whether requests should be sent here.
+    Ready,
+    /// Which methods there are.
+    Options(&'static str),
+    /// Everything counted, for Prometheus.
+    Metrics,
+    /// Everything counted, for the page.
+    Stats,
+    /// The page.
+    Page,
+}
+
+impl Exchange {
+    /// Whether the connection is to be closed behind the answer.
+    pub fn closes(&self) -> bool {
+        self.persistence == Persistence::Close
+    }
+}
+
+impl App {
+    /// A worker's view, which counts into `counters` and leaves its latest decisions in `recent`.
+    pub fn new(
+        settings: Arc<Settings>,
+        credentials: Arc<Credentials>,
+        observer: Arc<dyn Observer>,
+        counters: Arc<Counters>,
+        recent: Arc<Recent>,
+    ) -> Self {
+        let shared = [Shared::new(settings.cors.clone()), Shared::new(None)];
+        let (ids, now, lines) = (RequestIds::new(), Now::default(), Vec::new());
+        Self { settings, credentials, observer, counters, recent, ids, shared, now, lines }
+    }
+
+    /// Begins a turn: from here on it is `now`.
+    pub fn begin(&mut self, now: Now) {
+        self.now = now;
+        self.shared.iter_mut().for_each(|shared| shared.refresh(now.wall));
+    }
+
+    /// Lets other people in than so far.
+    pub fn set_credentials(&mut self, credentials: Arc<Credentials>) {
+        self.credentials = credentials;
+    }
+
+    /// Decodes a request: adds its command to the batch, or finds its answer.
+    pub fn decode(&mut self, origin: Origin, request: &Request, batch: &mut Batch) -> Exchange {
+        let head = &request.head;
+        let mut exchange = self.exchange(origin, head.method, batch);
+        if !head.request_id.is_empty() {
+            exchange.request_id = batch.arena.add(request.get(head.request_id));
+        }
+        if self.settings.log.is_some() {
+            exchange.traceparent = batch.arena.add(request.get(head.traceparent));
+            exchange.request = batch.arena.add(request.get(head.request_line()));
+        }
+        exchange.persistence = match (head.keep_alive, head.version) {
+            (false, _) => Persistence::Close,
+            (true, Version::Http10) => Persistence::KeepSaid,
+            (true, Version::Http11) => Persistence::Keep,
+        };
+        let plan = match origin.side {
+            Side::Public => self.route(request, &mut exchange.user, batch),
+            Side::Admin => self.route_admin(request, origin.peer, &mut exchange.user, batch),
+        };
+        exchange.plan = plan.unwrap_or_else(|problem| Plan::Say(Saying::Problem(problem)));
+        if head.method == Method::Connect {
+            // What follows would be meant for whomever the client believes to be connected to.
+            exchange.persistence = Persistence::Close;
+        }
+        if exchange.request_id.is_empty() {
+            exchange.request_id = self.ids.next(&mut batch.arena);
+        }
+        exchange
+    }
+
+    /// The answer to bytes that are no request, or that never became one; the connection closes behind it.
+    pub fn refuse(
+        &mut self,
+        origin: Origin,
+        problem: Problem,
+        method: Option<Method>,
+        batch: &mut Batch,
+    ) -> Exchange {
+        let mut exchange = self.exchange(origin, method.unwrap_or(Method::Unknown), batch);
+        exchange.request_id = self.ids.next(&mut batch.arena);
+        exchange.persistence = Persistence::Close;
+        exchange.plan = Plan::Say(Saying::Problem(problem));
+        exchange
+    }
+
+    /// The interim answer to a client that waits for it.
+    pub fn go_on(&mut self, origin: Origin, batch: &mut Batch) -> Exchange {
+        self.exchange(origin, Method::Unknown, batch)
+    }
+
+    fn exchange(&self, origin: Origin, method: Method, batch: &Batch) -> Exchange {
+        let nothing = batch.arena.since(batch.arena.mark());
+        Exchange {
+            origin,
+            method,
+            persistence: Persistence::Keep,
+            request_id: nothing,
+            request: nothing,
+            user: nothing,
+            traceparent: nothing,
+            plan: Plan::Say(Saying::Continue),
+        }
+    }
+
+    /// Appends the answer to `out`; then counts and logs it. `micros` is the steady clock now.
+    pub fn encode(&mut self, exchange: &Exchange, close: bool, micros: u64, batch: &Batch, out: &mut Vec<u8>) {
+        if let Plan::Say(Saying::Continue) = exchange.plan {
+            return out.extend_from_slice(CONTINUE);
+        }
+        let persistence = if close { Persistence::Close } else { exchange.persistence };
+        let mut begun = answer::Begun {
+            out,
+            shared: &self.shared[exchange.origin.side as usize],
+            request_id: batch.arena.get(exchange.request_id),
+            persistence,
+            head_only: exchange.method == Method::Head,
+        };
+        let status = match exchange.plan {
+            Plan::Ask(entry) => answer::outcome(&mut begun, &self.settings, &batch.entries[entry], batch),
+            Plan::Say(saying) => answer::saying(&mut begun, &self.settings, &*self.observer, saying),
+        };
+        self.record(exchange, status, micros, batch);
+    }
+
+    fn record(&mut self, exchange: &Exchange, status: Status, micros: u64, batch: &Batch) {
+        let took = micros.saturating_sub(exchange.origin.arrived);
+        self.counters.answered(exchange.method, status, took);
+        let mut count = None;
+        if let Plan::Ask(entry) = exchange.plan {
+            let entry = &batch.entries[entry];
+            let outcome = &entry.outcome;
+            count = Some(outcome.count);
+            self.counters.decided(entry.command.action, outcome.verdict, outcome.notes);
+            if self.settings.keep_recent {
+                self.recent.note(self.now.wall, entry, batch);
+            }
+        }
+        let Some(format) = self.settings.log else { return };
+        log::Line {
+            arrived: Timestamp::from_millis(self.now.wall.millis().saturating_sub(took / 1000)),
+            peer: exchange.origin.peer,
+            request_id: batch.arena.get(exchange.request_id),
+            request: batch.arena.get(exchange.request),
+            user: batch.arena.get(exchange.user),
+            status,
+            count,
+            micros: took,
+            traceparent: batch.arena.get(exchange.traceparent),
+        }
+        .write(format, &mut self.lines);
+    }
+}

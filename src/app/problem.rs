@@ -1,0 +1,201 @@
+//! Everything that can be wrong with a request, as `application/problem+json` (RFC 9457).
+//!
+//! *Invariant:* every problem has a status and one sentence that says what was wrong and what to do.
+
+use super::{body, query};
+use crate::codec::{decimal, json};
+use crate::http::Refusal;
+use crate::http::status::Status;
+
+/// The media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What was wrong with a request, before any store was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// It could not be framed.
+    Framing(Refusal),
+    /// It ended before it was complete.
+    Truncated,
+    /// It did not arrive in time: the head, or else the content.
+    Late {
+        /// Whether the content is what was missing.
+        content: bool,
+    },
+    /// There are as many connections as there may be.
+    NoCapacity,
+    /// No such path.
+    NoPath,
+    /// The path has no such method; its methods are these.
+    Method(&'static str),
+    /// Nobody knows the method.
+    UnknownMethod,
+    /// No credentials, or wrong ones.
+    Credentials,
+    /// Good credentials, but not those of an administrator, or none at all from another machine.
+    Forbidden,
+    /// An administrator's call that a web page could have been tricked into.
+    ForeignHost,
+    /// The call needs an `id`.
+    IdMissing,
+    /// The query is wrong.
+    Query(query::Fault),
+    /// The user in the path is none.
+    User,
+    /// The content is not JSON by its type.
+    MediaType,
+    /// The content is compressed.
+    ContentCoding,
+    /// The content is wrong.
+    Body(body::Fault),
+    /// The server is about to stop.
+    Stopping,
+}
+
+impl Problem {
+    /// The status that answers it.
+    pub fn status(self) -> Status {
+        match self {
+            Self::Framing(refusal) => refusal.status(),
+            Self::Late { .. } => Status::RequestTimeout,
+            Self::NoCapacity | Self::Stopping => Status::ServiceUnavailable,
+            Self::NoPath => Status::NotFound,
+            Self::Method(_) => Status::MethodNotAllowed,
+            Self::UnknownMethod => Status::NotImplemented,
+            Self::Credentials => Status::Unauthorized,
+            Self::Forbidden | Self::ForeignHost => Status::Forbidden,
+            Self::MediaType | Self::ContentCoding => Status::UnsupportedMediaType,
+            Self::Truncated | Self::IdMissing | Self::Query(_) | Self::User | Self::Body(_) => Status::BadRequest,
+        }
+    }
+
+    /// Appends the sentence, as the inside of a JSON string.
+    pub fn detail(self, out: &mut Vec<u8>) {
+        let text = match self {
+            Self::Framing(refusal) => refusal.detail(),
+            Self::Truncated => "The request ended before it was complete; send all of it.",
+            Self::Late { content: false } => "The head did not arrive within 10 seconds; send it at once.",
+            Self::Late { content: true } => "The body did not arrive within 10 seconds; send it at once.",
+            Self::NoCapacity => "There are as many connections as there may be; try again later.",
+            Self::NoPath => "There is nothing at this path; streams are at `/?id=VIDEO`.",
+            Self::Method(_) => "This path does not have this method; `Allow` names those it has.",
+            Self::UnknownMethod => "This method is not implemented; methods are in capitals.",
+            Self::Credentials => "Valid credentials are needed; send `Authorization: Basic` with user and token.",
+            Self::Forbidden => "This call is for loopback or for users marked `admin`; use one of them.",
+            Self::ForeignHost => "Changing calls name this server by address or as localhost; use that.",
+            Self::IdMissing => "The query has no `id`; say which video with `/?id=VIDEO`.",
+            Self::Query(fault) => return query_detail(fault, out),
+            Self::User => "The path has no valid user; write /users/ and the percent-encoded user.",
+            Self::MediaType => "The body has to be JSON; send `Content-Type: application/json`.",
+            Self::ContentCoding => "The body has a content coding; send it as plain JSON.",
+            Self::Body(fault) => return body_detail(fault, out),
+            Self::Stopping => "The server is stopping; try another one.",
+        };
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn query_detail(fault: query::Fault, out: &mut Vec<u8>) {
+    let mut say = |parts: [&str; 3]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    match fault {
+        query::Fault::Repeated(name) => say(["The query has `", name, "` more than once; give it once."]),
+        query::Fault::Empty(name) => say(["The query has an empty `", name, "`; give it a value."]),
+        query::Fault::Utf8(name) => say(["`", name, "` is not UTF-8; percent-encode its UTF-8 bytes."]),
+        query::Fault::Control(name) => say(["`", name, "` holds a control character; remove it."]),
+        query::Fault::Percent => say(["The query has a `%` without two hex digits", "; ", "write %25 for it."]),
+        query::Fault::Alone(name, other) => {
+            say(["`", name, "` needs `"]);
+            say([other, "` beside it", "; give both."]);
+        }
+        query::Fault::TooLong(name, most) => {
+            say(["`", name, "` is longer than "]);
+            decimal::write(most as u64, out);
+            out.extend_from_slice(b" bytes; shorten it.");
+        }
+    }
+}
+
+fn body_detail(fault: body::Fault, out: &mut Vec<u8>) {
+    let text = match fault {
+        body::Fault::Time => "`time` is no position below 100 hours; write \\\"M:SS\\\", \\\"H:MM:SS\\\" or seconds.",
+        body::Fault::State => "`state` is neither \\\"playing\\\" nor \\\"paused\\\"; write one of them.",
+        body::Fault::Repeated("state") => "The body has `state` more than once; give it once.",
+        body::Fault::Repeated(_) => "The body has `time` more than once; give it once.",
+        body::Fault::Json(error) => {
+            // Only for clients in trouble, so that formatting may allocate.
+            out.extend_from_slice(format!("The body is {error}; send an object, {{}} at least.").as_bytes());
+            return;
+        }
+    };
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Appends the members that every problem has, `detail` given as the inside of a JSON string; the object stays open.
+pub fn begin(status: Status, detail: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"about:blank\",\"title\":\"");
+    out.extend_from_slice(status.reason().as_bytes());
+    out.extend_from_slice(b"\",\"status\":");
+    out.extend_from_slice(status.digits().as_bytes());
+    out.extend_from_slice(b",\"detail\":\"");
+    detail(out);
+    out.push(b'"');
+}
+
+/// Appends text as a JSON string. Whatever is kept here is UTF-8.
+pub fn quote(text: &[u8], out: &mut Vec<u8>) {
+    json::write_string(std::str::from_utf8(text).unwrap_or_default(), out);
+}
+
+/// Appends text as the inside of a JSON string.
+pub fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    let at = out.len();
+    quote(text, out);
+    out.pop();
+    out.remove(at);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_one_json_sentence_that_says_what_to_do() {
+        let json_error = json::any(b"{").unwrap_err();
+        for problem in [
+            Problem::Framing(Refusal::HostMissing),
+            Problem::Truncated,
+            Problem::Late { content: true },
+            Problem::Late { content: false },
+            Problem::NoCapacity,
+            Problem::NoPath,
+            Problem::Method("GET"),
+            Problem::UnknownMethod,
+            Problem::Credentials,
+            Problem::Forbidden,
+            Problem::ForeignHost,
+            Problem::IdMissing,
+            Problem::Query(query::Fault::Repeated("id")),
+            Problem::Query(query::Fault::Empty("id")),
+            Problem::Query(query::Fault::TooLong("id", 256)),
+            Problem::Query(query::Fault::Utf8("id")),
+            Problem::Query(query::Fault::Control("id")),
+            Problem::Query(query::Fault::Alone("device", "id")),
+            Problem::Query(query::Fault::Percent),
+            Problem::User,
+            Problem::MediaType,
+            Problem::ContentCoding,
+            Problem::Body(body::Fault::Json(json_error)),
+            Problem::Body(body::Fault::Time),
+            Problem::Body(body::Fault::State),
+            Problem::Body(body::Fault::Repeated("time")),
+            Problem::Stopping,
+        ] {
+            let mut out = Vec::new();
+            begin(problem.status(), |out| problem.detail(out), &mut out);
+            out.push(b'}');
+            json::any(&out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.ends_with(".\"}") && text.contains("; "), "{text}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Which request is which call: path, method, credentials, query, media type, body, in the contract's order of checks.
+//!
+//! *Invariant:* a command is made only for a [`User`](super::auth::User), whom only `auth` can make.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::auth::{self, Credentials, Failure};
+use super::body::{self, Body};
+use super::problem::Problem;
+use super::query::Query;
+use super::{App, Plan, Saying};
+use crate::codec::urlencoded;
+use crate::http::Method;
+use crate::http::conn::Request;
+use crate::streams::batch::{Action, Batch, Command, Replace, Word};
+
+const STREAM_METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
+const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+const USER_METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
+
+impl App {
+    /// The public listener's calls. Says in `user` who asks, as soon as that is known.
+    pub(super) fn route(
+        &self,
+        request: &Request,
+        user: &mut Word,
+        batch: &mut Batch,
+    ) -> Result<Plan, Problem> {
+        match path(request) {
+            b"/" => {}
+            b"/healthz" => return fixed(request, Saying::Healthy),
+            _ => return Err(Problem::NoPath),
+        }
+        let method = match request.head.method {
+            Method::Options => return Ok(Plan::Say(Saying::Options(STREAM_METHODS))),
+            Method::Unknown => return Err(Problem::UnknownMethod),
+            Method::Put | Method::Connect | Method::Trace => return Err(Problem::Method(STREAM_METHODS)),
+            method => method,
+        };
+        let known = self.authenticate(request, batch).map_err(|_| Problem::Credentials)?;
+        *user = known.name();
+        let query =
+            Query::decode(request.get(request.head.query), &mut batch.arena).map_err(Problem::Query)?;
+        if query.key.is_none() && !matches!(method, Method::Get | Method::Head) {
+            return Err(Problem::IdMissing);
+        }
+        let action = match method {
+            Method::Post => {
+                let Body { position, .. } = content(request)?;
+                let replace = match query.replace {
+                    None => Replace::ByPolicy,
+                    Some(key) if key.is_empty() => Replace::Oldest,
+                    Some(key) => Replace::Stream(key),
+                };
+                Action::Start { position, replace }
+            }
+            Method::Patch => {
+                let Body { position, playing } = content(request)?;
+                Action::Beat { position, playing }
+            }
+            Method::Delete => Action::End,
+            _ if query.key.is_some() => Action::Look,
+            _ => Action::List,
+        };
+        let (user, key) = (known.name(), query.key.unwrap_or_default());
+        Ok(Plan::Ask(batch.push(Command { user, key, limit: known.limit(), action })))
+    }
+
+    /// The admin listener's calls.
+    pub(super) fn route_admin(
+        &self,
+        request: &Request,
+        peer: SocketAddr,
+        user: &mut Word,
+        batch: &mut Batch,
+    ) -> Result<Plan, Problem> {
+        match path(request) {
+            b"/" => fixed(request, Saying::Page),
+            b"/healthz" => fixed(request, Saying::Healthy),
+            b"/readyz" => fixed(request, Saying::Ready),
+            b"/metrics" => fixed(request, Saying::Metrics),
+            b"/stats" => fixed(request, Saying::Stats),
+            path => match path.strip_prefix(b"/users/") {
+                Some(name) => self.route_user(request, name, peer, user, batch),
+                None => Err(Problem::NoPath),
+            },
+        }
+    }
+
+    /// `/users/{user}[?id=…[&device=…]]`: what the user watches, and the end of it.
+    fn route_user(
+        &self,
+        request: &Request,
+        name: &[u8],
+        peer: SocketAddr,
+        user: &mut Word,
+        batch: &mut Batch,
+    ) -> Result<Plan, Problem> {
+        let changes = match request.head.method {
+            Method::Get | Method::Head => false,
+            Method::Delete => true,
+            Method::Options => return Ok(Plan::Say(Saying::Options(USER_METHODS))),
+            Method::Unknown => return Err(Problem::UnknownMethod),
+            _ => return Err(Problem::Method(USER_METHODS)),
+        };
+        if changes {
+            self.authorize_change(request, peer, batch)?;
+        }
+        *user = decode_user(name, batch)?;
+        let query =
+            Query::decode(request.get(request.head.query), &mut batch.arena).map_err(Problem::Query)?;
+        let action = match (changes, query.key) {
+            (false, None) => Action::List,
+            (false, Some(_)) => Action::Look,
+            (true, None) => Action::EndAll,
+            (true, Some(_)) => Action::End,
+        };
+        let limit = self.credentials.limit_of(batch.arena.get(*user), self.settings.limit);
+        Ok(Plan::Ask(batch.push(Command {
+            user: *user,
+            key: query.key.unwrap_or_default(),
+            limit,
+            action,
+        })))
+    }
+
+    fn authenticate(&self, request: &Request, batch: &mut Batch) -> Result<auth::User, Failure> {
+        let authorization = request.get(request.head.authorization);
+        let checked =
+            self.credentials.check(authorization, self.now.wall, self.settings.limit, &mut batch.arena);
+        checked.inspect_err(|failure| self.counters.auth_failures[*failure as usize].bump())
+    }
+
+    /// Changing calls come from loopback, or from a user marked `admin`.
+    ///
+    /// A page in an operator's browser can reach loopback too, under a name of its own that resolves there: so from
+    /// loopback only addresses and `localhost` will do as `Host`. That it cannot do so across origins is the browser's
+    /// part: DELETE needs a CORS preflight, which this listener never grants.
+    fn authorize_change(
+        &self,
+        request: &Request,
+        peer: SocketAddr,
+        batch: &mut Batch,
+    ) -> Result<(), Problem> {
+        let configured = matches!(*self.credentials, Credentials::Users(_));
+        let carries = !request.head.authorization.is_empty();
+        if configured && carries {
+            return match self.authenticate(request, batch) {
+                Ok(user) if user.is_admin() => Ok(()),
+                Ok(_) => Err(Problem::Forbidden),
+                Err(_) => Err(Problem::Credentials),
+            };
+        }
+        if !peer.ip().to_canonical().is_loopback() {
+            return Err(if configured { Problem::Credentials } else { Problem::Forbidden });
+        }
+        if is_foreign(request.get(request.head.host)) { Err(Problem::ForeignHost) } else { Ok(()) }
+    }
+}
+
+/// An absolute-form target may have no path, and `OPTIONS *` has none: both mean the whole (RFC 9112 section 3.2.4).
+fn path<'a>(request: &'a Request) -> &'a [u8] {
+    match request.get(request.head.path) {
+        b"" => b"/",
+        path => path,
+    }
+}
+
+/// A path that can only be read.
+fn fixed(request: &Request, saying: Saying) -> Result<Plan, Problem> {
+    match request.head.method {
+        Method::Get | Method::Head => Ok(Plan::Say(saying)),
+        Method::Options => Ok(Plan::Say(Saying::Options(READ_METHODS))),
+        Method::Unknown => Err(Problem::UnknownMethod),
+        _ => Err(Problem::Method(READ_METHODS)),
+    }
+}
+
+fn content(request: &Request) -> Result<Body, Problem> {
+    if request.content.is_empty() {
+        // Nothing has no media type; `curl -d ''` would name one all the same.
+        return Ok(Body::default());
+    }
+    let coding = request.get(request.head.content_encoding);
+    if !(coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Problem::ContentCoding);
+    }
+    if !body::is_json(request.get(request.head.content_type)) {
+        return Err(Problem::MediaType);
+    }
+    Body::decode(request.content).map_err(Problem::Body)
+}
+
+fn decode_user(name: &[u8], batch: &mut Batch) -> Result<Word, Problem> {
+    let mark = batch.arena.mark();
+    // In a path `+` is a plus (RFC 3986), not the blank that it is in a query.
+    for (i, part) in name.split(|&byte| byte == b'+').enumerate() {
+        if i > 0 {
+            batch.arena.bytes().push(b'+');
+        }
+        urlencoded::decode(part, batch.arena.bytes()).map_err(|_| Problem::User)?;
+    }
+    let word = batch.arena.since(mark);
+    if auth::is_user(batch.arena.get(word)) { Ok(word) } else { Err(Problem::User) }
+}
+
+/// Whether `host` is a name that anybody could have pointed at this machine.
+fn is_foreign(host: &[u8]) -> bool {
+    let host = std::str::from_utf8(host).unwrap_or_default();
+    let bracketed = host.rfind(']').map_or(0, |at| at + 1);
+    let name = match host[bracketed..].find(':') {
+        Some(at) => &host[..bracketed + at],
+        None => host,
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    !(name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_not_foreign() {
+        for (host, foreign) in [
+            ("localhost", false),
+            ("LocalHost:8001", false),
+            ("127.0.0.1:8001", false),
+            ("10.0.0.1", false),
+            ("[::1]", false),
+            ("[::1]:8001", false),
+            ("", true),
+            ("evil.example", true),
+            ("evil.example:8001", true),
+            ("localhost.evil.example", true),
+            ("127.0.0.1.evil.example", true),
+            ("streamer", true),
+        ] {
+            assert_eq!(is_foreign(host.as_bytes()), foreign, "{host}");
+        }
+    }
+}

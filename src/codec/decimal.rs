@@ -1,0 +1,110 @@
+//! Decimal numbers as wires carry them: `1*DIGIT` (RFC 5234, section 3.6 and appendix B.1), nothing but
+//! digits.
+//!
+//! `str::parse` also takes a leading `+`, which no length or port of HTTP allows: two parsers in a row that
+//! disagree about it are how requests get smuggled.
+
+/// The number these digits stand for. `None` for no digits, for anything but digits, and above [`u64::MAX`].
+///
+/// Leading zeros are allowed: a caller whose grammar refuses them says so itself.
+#[must_use]
+pub fn parse(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, &c| match c {
+        b'0'..=b'9' => n.checked_mul(10)?.checked_add(u64::from(c - b'0')),
+        _ => None,
+    })
+}
+
+/// Appends `n`.
+pub fn write(n: u64, out: &mut Vec<u8>) {
+    write_padded(n, 1, out);
+}
+
+/// Appends `n` with as many zeros before it as it takes to make `width` digits; a longer `n` is written
+/// whole.
+pub fn write_padded(mut n: u64, width: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + width.max(length(n)), b'0');
+    for digit in out[start..].iter_mut().rev() {
+        *digit = b'0' + (n % 10) as u8;
+        n /= 10;
+    }
+}
+
+/// How many digits `n` has; zero has one.
+fn length(n: u64) -> usize {
+    n.checked_ilog10().map_or(1, |power| power as usize + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_parse(digits: &str, expected: Option<u64>) {
+        assert_eq!(parse(digits.as_bytes()), expected, "{digits:?}");
+    }
+
+    #[test]
+    fn digits_are_digits() {
+        check_parse("0", Some(0));
+        check_parse("7", Some(7));
+        check_parse("1048576", Some(1_048_576));
+        check_parse("007", Some(7));
+        check_parse("0000000000000000000000000000001", Some(1));
+        for bad in [
+            "", "+5", "-5", " 5", "5 ", "5\t", "5,5", "0x5", "5.0", "5e1", "1_000", "a", "5\0", "/", ":", "٣",
+        ] {
+            check_parse(bad, None);
+        }
+    }
+
+    #[test]
+    fn numbers_past_64_bits_are_refused_not_wrapped() {
+        check_parse("18446744073709551615", Some(u64::MAX));
+        check_parse("18446744073709551616", None);
+        check_parse("18446744073709551620", None);
+        check_parse("184467440737095516150", None);
+        check_parse("99999999999999999999999999", None);
+    }
+
+    #[track_caller]
+    fn check_write(n: u64) {
+        let mut out = b"kept ".to_vec();
+        write(n, &mut out);
+        assert_eq!(String::from_utf8(out), Ok(format!("kept {n}")));
+    }
+
+    #[test]
+    fn writes_what_format_writes() {
+        (0..=1_000).for_each(check_write);
+        for power in (0..=19).map(|exponent| 10u64.pow(exponent)) {
+            for n in [power - 1, power, power + 1, power.saturating_mul(9)] {
+                check_write(n);
+            }
+        }
+        check_write(u64::MAX);
+    }
+
+    #[track_caller]
+    fn check_padded(n: u64, width: usize, expected: &str) {
+        let mut out = b"kept ".to_vec();
+        write_padded(n, width, &mut out);
+        assert_eq!(String::from_utf8(out), Ok(format!("kept {expected}")));
+    }
+
+    #[test]
+    fn pads_to_the_width_and_never_cuts() {
+        check_padded(0, 0, "0");
+        check_padded(0, 1, "0");
+        check_padded(0, 2, "00");
+        check_padded(7, 2, "07");
+        check_padded(42, 2, "42");
+        check_padded(123, 2, "123");
+        check_padded(994, 4, "0994");
+        check_padded(1, 25, "0000000000000000000000001");
+    }
+}

@@ -1,0 +1,161 @@
+//! What stands between the quotes of a string (RFC 8259, section 7), read and written.
+
+use std::iter;
+
+use crate::codec::hex;
+
+/// A valid string, or a member's name, as written between its quotes.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    pub(super) raw: &'a str,
+    /// Whether `raw` holds a backslash.
+    pub(super) escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    /// As it was written: the escapes are still in it.
+    #[must_use]
+    pub const fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    /// Whether it means `plain`, however it was written.
+    #[must_use]
+    pub fn is(&self, plain: &str) -> bool {
+        if self.escaped { self.chars().eq(plain.chars()) } else { self.raw == plain }
+    }
+
+    /// The characters it means.
+    pub fn chars(&self) -> impl Iterator<Item = char> + use<'a> {
+        let mut rest = self.raw;
+        iter::from_fn(move || {
+            let written = rest.chars().next()?;
+            let (meant, length) = unescape(rest.as_bytes()).unwrap_or((written, written.len_utf8()));
+            rest = &rest[length..];
+            Some(meant)
+        })
+    }
+}
+
+/// Appends the string that means `text`, quotes and all. Only what must be escaped is.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    out.reserve(rest.len() + 2);
+    out.push(b'"');
+    loop {
+        let (plain, special) = rest.split_at(plain_run(rest));
+        out.extend_from_slice(plain);
+        let Some((&c, after)) = special.split_first() else {
+            break;
+        };
+        write_escaped(c, out);
+        rest = after;
+    }
+    out.push(b'"');
+}
+
+fn write_escaped(c: u8, out: &mut Vec<u8>) {
+    let letter = match c {
+        b'"' | b'\\' => c,
+        0x08 => b'b',
+        0x0c => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        _ => {
+            out.extend_from_slice(b"\\u00");
+            return hex::encode(&[c], out);
+        }
+    };
+    out.extend_from_slice(&[b'\\', letter]);
+}
+
+/// How many bytes come before the first that cannot stand for itself in a string.
+pub(super) fn plain_run(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&c| matches!(c, b'"' | b'\\' | 0..b' ')).unwrap_or(bytes.len())
+}
+
+/// The character that the escape at the beginning means, and the escape's length; `None` without a valid one.
+pub(super) fn unescape(text: &[u8]) -> Option<(char, usize)> {
+    let [b'\\', c, ..] = *text else {
+        return None;
+    };
+    let meant = match c {
+        b'"' | b'\\' | b'/' => char::from(c),
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => return unescape_utf16(text),
+        _ => return None,
+    };
+    Some((meant, 2))
+}
+
+/// `\uXXXX` for one character, or two of them in a row for a surrogate pair.
+fn unescape_utf16(text: &[u8]) -> Option<(char, usize)> {
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::try_from(hex::parse(digits)?).ok()
+    };
+    let first = unit(0)?;
+    if let Some(meant) = char::from_u32(first.into()) {
+        return Some((meant, 6));
+    }
+    let meant = char::decode_utf16([first, unit(6)?]).next()?.ok()?;
+    Some((meant, 12))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::json::members;
+
+    #[track_caller]
+    fn check_is(written: &str, plain: &str, expected: bool) {
+        let mut seen = None;
+        assert_eq!(
+            members(format!("{{{written}:0}}").as_bytes(), |name, _| seen = Some(name.is(plain))),
+            Ok(())
+        );
+        assert_eq!(seen, Some(expected), "{written} and {plain:?}");
+    }
+
+    #[test]
+    fn text_is_compared_by_what_it_means() {
+        check_is(r#""time""#, "time", true);
+        check_is(r#""t\u0069me""#, "time", true);
+        check_is(r#""""#, "", true);
+        check_is(r#""\\""#, "\\", true);
+        check_is(r#""\/""#, "/", true);
+        check_is(r#""\u00e9""#, "é", true);
+        check_is(r#""\ud83d\ude00""#, "\u{1f600}", true);
+        check_is(r#""Time""#, "time", false);
+        check_is(r#""tim""#, "time", false);
+        check_is(r#""t\u0069m""#, "time", false);
+        check_is(r#""t\u0069mes""#, "time", false);
+        check_is(r#""\n""#, r"\n", false);
+        check_is(r#""\u0000""#, "", false);
+        check_is(r#""\u0065\u0301""#, "é", false);
+    }
+
+    #[track_caller]
+    fn check_written(text: &str, expected: &str) {
+        let mut out = b"kept ".to_vec();
+        write_string(text, &mut out);
+        assert_eq!(String::from_utf8(out), Ok(format!("kept {expected}")));
+        check_is(expected, text, true);
+    }
+
+    #[test]
+    fn writes_strings_that_read_back() {
+        check_written("", r#""""#);
+        check_written("video-42", r#""video-42""#);
+        check_written("\"\\\"", r#""\"\\\"""#);
+        check_written("\u{8}\u{c}\n\r\t", r#""\b\f\n\r\t""#);
+        check_written("a\0b\u{1}\u{1f}c\u{7f}", "\"a\\u0000b\\u0001\\u001fc\u{7f}\"");
+        check_written("é世\u{1f600}/\u{2028}", "\"é世\u{1f600}/\u{2028}\"");
+        check_written("a long one, then \" and more of it", r#""a long one, then \" and more of it""#);
+    }
+}

@@ -1,0 +1,156 @@
+//! What the program is asked to do: arguments and environment in, one [`Command`] out.
+//!
+//! ```text
+//! arguments ─┐                 one row an option
+//! environment┼─▶ parse ──────▶ table ──────▶ values, template ──▶ Config
+//!            └─▶ --help ◀──────┘
+//! ```
+//!
+//! *Invariant:* nothing here opens a socket or a file, starts a thread or reads a clock, nor asks the system for
+//! arguments, environment or cores: all three are handed in.
+
+mod parse;
+mod table;
+mod template;
+mod values;
+
+use core::net::SocketAddr;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::streams::account::WhenFull;
+use crate::time::Span;
+
+pub use parse::parse;
+pub use table::{Opt, options};
+pub use template::{Part, Template};
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `streamer [serve]`: answer requests until told to stop.
+    Serve(Config),
+    /// `streamer token`: make a token and print it.
+    Token(TokenArgs),
+    /// `streamer check`: ask a running server for its health.
+    Check(CheckArgs),
+    /// Print this text, which ends in a line feed, and exit 0.
+    Help(String),
+    /// Print this line, which ends in a line feed, and exit 0.
+    Version(String),
+}
+
+/// How to serve. The table of [`options`] says what each field is for and which values it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients connect. Port 0 leaves the choice to the system.
+    pub listen: SocketAddr,
+    /// Where operators connect, never the same as `listen`; `None` for `off`.
+    pub admin: Option<SocketAddr>,
+    /// Streams that a user without a limit of their own may play at once: 1 to 1,000.
+    pub limit: u32,
+    /// How long a stream lives without being renewed: 1 s to 24 h.
+    pub lease: Span,
+    /// What happens to the start of a stream too many.
+    pub when_full: WhenFull,
+    /// Where a player goes next.
+    pub endpoint: Template,
+    /// The origin whose pages may call from a browser, in lower case and without a final slash, or `*`.
+    pub cors: Option<String>,
+    /// Who gets in.
+    pub credentials: Mode,
+    /// Where streams are kept.
+    pub store: StoreKind,
+    /// Worker threads: 1 to 1,024.
+    pub workers: usize,
+    /// Client connections at once: 1 to 1,000,000.
+    pub max_connections: usize,
+    /// How long stopping may wait for what is under way: at most 1 h.
+    pub grace: Span,
+    /// How requests are logged.
+    pub log: LogFormat,
+}
+
+/// Whose credentials are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Anybody's, with any password.
+    Open,
+    /// Those of the users in this file.
+    Users(PathBuf),
+    /// Tokens signed with the key in this file.
+    Secret(PathBuf),
+}
+
+/// Where streams are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In this process, until it ends.
+    Memory,
+}
+
+/// How the access log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line of words a request, for people.
+    Text,
+    /// A line of JSON a request, for programs.
+    Json,
+    /// Not at all.
+    Off,
+}
+
+/// Whom to make a token for, and of which kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenArgs {
+    /// The user-id: 1 to 256 bytes without colons and control characters.
+    pub user: String,
+    /// The kind.
+    pub kind: TokenKind,
+}
+
+/// The two kinds of tokens. A limit of `None` leaves it to the server's `--limit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// A random one, and the line for the users file that lets it in: `user:sha256[:limit][:admin]`. The user does
+    /// not begin with `#`, which would make that line a comment.
+    Listed {
+        /// The user's own limit: 1 to 1,000.
+        limit: Option<u32>,
+        /// Whether the user may make the admin listener's changing calls.
+        admin: bool,
+    },
+    /// One that carries its limit and expiry, signed with a key.
+    Signed {
+        /// The file with the key.
+        secret: PathBuf,
+        /// The limit it carries: 1 to 1,000.
+        limit: Option<u32>,
+        /// How long it holds: 1 s to 3,650 days.
+        ttl: Span,
+    },
+}
+
+/// Which server to ask for its health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckArgs {
+    /// `host:port`, where to connect and what `Host` says.
+    pub authority: String,
+    /// The request target, which begins with a slash.
+    pub path: String,
+}
+
+/// What is wrong with an argument or a variable and what to write instead, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,307 @@
+//! Reading arguments and environment by the table.
+//!
+//! *Invariant:* nothing here knows how a value is written, nor what an option means beyond which others it excludes.
+
+use core::net::{IpAddr, SocketAddr};
+use std::ffi::OsString;
+use std::iter::Peekable;
+use std::slice;
+
+use super::table::{self, Opt, TOKEN_OPTIONS, TokenFlags, options};
+use super::values::{address, health_url, reach, switch, user};
+use super::{CheckArgs, Command, Config, TokenArgs, TokenKind, UsageError};
+use crate::time::Span;
+
+/// Reads the arguments, without the program's name, and for what they leave open the environment. `cores` is how many
+/// workers to run when nobody says.
+///
+/// A flag wins over its variable, and an empty variable counts as none. A flag that says who gets in
+/// (`--open`, `--users`, `--secret`) wins over the variables of all three.
+///
+/// # Errors
+///
+/// For the first argument or variable that cannot be taken, in one line.
+pub fn parse(
+    args: impl Iterator<Item = impl Into<OsString>>,
+    env: impl Fn(&str) -> Option<String>,
+    cores: usize,
+) -> Result<Command, UsageError> {
+    let args = args.map(|arg| utf8(arg.into())).collect::<Result<Vec<_>, _>>()?;
+    let (command, args) = match args.split_first() {
+        Some((first, rest)) if !first.starts_with('-') => (first.as_str(), rest),
+        _ => ("serve", args.as_slice()),
+    };
+    if asks_for(args, ["--help", "-h"]) {
+        return help(command).map(Command::Help);
+    }
+    if asks_for(args, ["--version", "-V"]) {
+        return Ok(Command::Version(concat!("streamer ", env!("CARGO_PKG_VERSION"), "\n").into()));
+    }
+    match command {
+        "serve" => serve(args, env, cores).map(Command::Serve),
+        "token" => token(args).map(Command::Token),
+        "check" => check(args, env).map(Command::Check),
+        "help" => help(args.first().map_or("serve", String::as_str)).map(Command::Help),
+        _ => Err(unknown_command(command)),
+    }
+}
+
+fn utf8(arg: OsString) -> Result<String, UsageError> {
+    arg.into_string()
+        .map_err(|arg| UsageError(format!("the argument {arg:?} is not UTF-8; write it in UTF-8")))
+}
+
+/// Whether one of these flags is there. It wins over whatever else is wrong.
+fn asks_for(args: &[String], names: [&str; 2]) -> bool {
+    args.iter().take_while(|arg| *arg != "--").any(|arg| names.contains(&arg.as_str()))
+}
+
+fn help(command: &str) -> Result<String, UsageError> {
+    match command {
+        "serve" | "help" => Ok(table::help()),
+        "token" => Ok(table::token_help()),
+        "check" => Ok(table::check_help()),
+        _ => Err(unknown_command(command)),
+    }
+}
+
+fn unknown_command(command: &str) -> UsageError {
+    let hint = closest(command, &["serve", "token", "check", "help"])
+        .map_or("write serve, token, check or help".into(), |name| format!("did you mean {name}?"));
+    UsageError(format!("there is no command {command:?}: {hint}"))
+}
+
+/// The ways to say who gets in, one of which is taken.
+const MODES: [&str; 3] = ["open", "users", "secret"];
+
+fn serve(args: &[String], env: impl Fn(&str) -> Option<String>, cores: usize) -> Result<Config, UsageError> {
+    let given = Given::read("streamer", options(), args)?;
+    given.at_most_words(0, "serve takes flags alone, and a command comes before them")?;
+
+    let mut config = Config::unset(cores);
+    let mut modes = Vec::new();
+    for opt in options() {
+        let Some((source, text)) = choose(opt, &given, &env)? else { continue };
+        (opt.set)(&mut config, &text).map_err(|said| UsageError(format!("{source}: {said}")))?;
+        if MODES.contains(&opt.name) {
+            modes.push(source);
+        }
+    }
+    check_modes(&modes, &config)?;
+    check_addresses(&config)?;
+    Ok(config)
+}
+
+/// Where an option is set, and to which text: by its flag, else by its variable, else by default.
+fn choose(
+    opt: &Opt,
+    given: &Given<Config>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Option<(String, String)>, UsageError> {
+    let flag = format!("--{}", opt.name);
+    if let Some(text) = given.text(opt.name) {
+        return Ok(Some((flag, text.into())));
+    }
+    let is_settled = MODES.contains(&opt.name) && MODES.iter().any(|mode| given.text(mode).is_some());
+    let variable = opt.variable();
+    match env(&variable).filter(|text| !text.is_empty() && !is_settled) {
+        Some(text) if opt.value.is_some() => Ok(Some((variable, text))),
+        Some(text) => {
+            let is_on = switch(&text).map_err(|said| UsageError(format!("{variable}: {said}")))?;
+            Ok(is_on.then(|| (variable, String::new())))
+        }
+        None => Ok(opt.default.map(|text| (flag, text.into()))),
+    }
+}
+
+/// `modes` names the flags and variables that say who gets in.
+fn check_modes(modes: &[String], config: &Config) -> Result<(), UsageError> {
+    match modes {
+        [] if config.listen.ip().to_canonical().is_loopback() => Ok(()),
+        [] => Err(UsageError(format!(
+            "{} can be reached from other machines, so say who gets in: --open (anybody, with any password), \
+             --users FILE (the users that the file lists) or --secret FILE (who holds a token signed with its key)",
+            config.listen
+        ))),
+        [_] => Ok(()),
+        [one, another, ..] => Err(UsageError(format!(
+            "{one} and {another} exclude each other; choose one way to say who gets in"
+        ))),
+    }
+}
+
+/// Two listeners cannot share a port on one address, nor where one of them has it on every address. `[::]` takes
+/// IPv4 in.
+fn check_addresses(config: &Config) -> Result<(), UsageError> {
+    let listen = config.listen;
+    let covers = |one: IpAddr, other: IpAddr| {
+        one == other || one.is_unspecified() && (one.is_ipv6() || other.is_ipv4())
+    };
+    let overlaps = |admin: &SocketAddr| {
+        let shares_ip = covers(admin.ip(), listen.ip()) || covers(listen.ip(), admin.ip());
+        admin.port() == listen.port() && admin.port() != 0 && shares_ip
+    };
+    match config.admin.filter(overlaps) {
+        Some(admin) => Err(UsageError(format!(
+            "--admin {admin} and --listen {listen} overlap; give one another port or write --admin off"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn token(args: &[String]) -> Result<TokenArgs, UsageError> {
+    let given = Given::read("streamer token", TOKEN_OPTIONS, args)?;
+    given.at_most_words(1, "token takes one user; quote a name with blanks")?;
+    let name = given
+        .words
+        .first()
+        .ok_or_else(|| UsageError("token needs a user; write streamer token USER".into()))?;
+    let user = user(name).map_err(|said| UsageError(format!("USER: {said}")))?;
+
+    let mut flags = TokenFlags::default();
+    for (opt, text) in &given.flags {
+        (opt.set)(&mut flags, text).map_err(|said| UsageError(format!("--{}: {said}", opt.name)))?;
+    }
+    let kind = token_kind(&user, flags).map_err(|said| UsageError(said.into()))?;
+    Ok(TokenArgs { user, kind })
+}
+
+fn token_kind(user: &str, flags: TokenFlags) -> Result<TokenKind, &'static str> {
+    let TokenFlags { secret, limit, ttl, admin } = flags;
+    match secret {
+        Some(_) if admin => Err("--admin: signed tokens carry no admin mark; leave out --admin or --secret"),
+        Some(secret) => {
+            Ok(TokenKind::Signed { secret, limit, ttl: ttl.unwrap_or(Span::from_secs(24 * 3600)) })
+        }
+        None if ttl.is_some() => {
+            Err("--ttl: only signed tokens expire; add --secret FILE or leave out --ttl")
+        }
+        None if user.starts_with('#') => {
+            Err("USER: a line that begins with # is a comment; choose another name")
+        }
+        None => Ok(TokenKind::Listed { limit, admin }),
+    }
+}
+
+fn check(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<CheckArgs, UsageError> {
+    let given = Given::<()>::read("streamer check", &[], args)?;
+    given.at_most_words(1, "check takes one URL")?;
+    let url = match given.words.first() {
+        Some(url) => url.clone(),
+        None => format!("http://{}", reach(listening(env)?)),
+    };
+    let (authority, path) = health_url(&url).map_err(|said| UsageError(format!("URL: {said}")))?;
+    Ok(CheckArgs { authority, path })
+}
+
+/// Where a server listens that was started with the same environment and no flags.
+fn listening(env: impl Fn(&str) -> Option<String>) -> Result<SocketAddr, UsageError> {
+    match env("STREAMER_LISTEN").filter(|text| !text.is_empty()) {
+        Some(text) => address(&text).map_err(|said| UsageError(format!("STREAMER_LISTEN: {said}"))),
+        None => Ok(([127, 0, 0, 1], 8000).into()),
+    }
+}
+
+/// The arguments of a command, told apart but not yet understood.
+struct Given<T: 'static> {
+    /// Each option at most once.
+    flags: Vec<(&'static Opt<T>, String)>,
+    /// What is no flag, and everything after `--`.
+    words: Vec<String>,
+}
+
+type Args<'a> = Peekable<slice::Iter<'a, String>>;
+
+impl<T> Given<T> {
+    /// `command` is what to write before `--help` to see this table.
+    fn read(command: &str, table: &'static [Opt<T>], args: &[String]) -> Result<Self, UsageError> {
+        let mut given = Self { flags: Vec::new(), words: Vec::new() };
+        let mut args = args.iter().peekable();
+        while let Some(arg) = args.next() {
+            if arg == "--" {
+                given.words.extend(args.by_ref().cloned());
+            } else if arg.starts_with('-') {
+                let (opt, text) = read_flag(command, table, arg, &mut args)?;
+                if given.text(opt.name).is_some() {
+                    return Err(UsageError(format!("--{} is given twice; write it once", opt.name)));
+                }
+                given.flags.push((opt, text));
+            } else {
+                given.words.push(arg.clone());
+            }
+        }
+        Ok(given)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.flags.iter().find(|(opt, _)| opt.name == name).map(|(_, text)| text.as_str())
+    }
+
+    fn at_most_words(&self, most: usize, hint: &str) -> Result<(), UsageError> {
+        match self.words.get(most) {
+            Some(word) => Err(UsageError(format!("{word:?} is one argument too many: {hint}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads `--flag`, `--flag=VALUE`, or `--flag` and the VALUE that follows it.
+fn read_flag<T>(
+    command: &str,
+    table: &'static [Opt<T>],
+    arg: &str,
+    rest: &mut Args<'_>,
+) -> Result<(&'static Opt<T>, String), UsageError> {
+    let (flag, joined) = match arg.split_once('=') {
+        Some((flag, text)) => (flag, Some(text)),
+        None => (arg, None),
+    };
+    let found = table.iter().find(|opt| flag.strip_prefix("--") == Some(opt.name));
+    let opt = found.ok_or_else(|| unknown_flag(command, table, flag))?;
+    let text = match (opt.value, joined) {
+        (None, None) => Ok(String::new()),
+        (None, Some(_)) => Err(UsageError(format!("{flag} takes no value; write {flag} alone"))),
+        (Some(_), Some(text)) => Ok(text.into()),
+        // The next flag is no value: `--users --log json` forgot one, and a file of such a name goes after `=`.
+        (Some(_), None) => rest
+            .next_if(|next| !next.starts_with("--"))
+            .cloned()
+            .ok_or_else(|| UsageError(format!("{flag} needs a value; write {}", opt.usage()))),
+    };
+    text.map(|text| (opt, text))
+}
+
+fn unknown_flag<T>(command: &str, table: &[Opt<T>], flag: &str) -> UsageError {
+    let names: Vec<_> = table.iter().map(|opt| opt.name).chain(["help", "version"]).collect();
+    let hint = closest(flag.trim_start_matches('-'), &names)
+        .map_or(format!("{command} --help lists those there are"), |name| format!("did you mean --{name}?"));
+    UsageError(format!("there is no flag {}: {hint}", flag.escape_debug()))
+}
+
+/// The name that was probably meant: the nearest of those for which at most every third letter is wrong.
+fn closest<'a>(written: &str, names: &[&'a str]) -> Option<&'a str> {
+    let edits_allowed = |name: &str| (name.len() / 3).clamp(1, 2);
+    (0..=2).find_map(|edits| {
+        let mut worth_it = names.iter().copied().filter(|name| edits <= edits_allowed(name));
+        worth_it.find(|name| is_near(written.as_bytes(), name.as_bytes(), edits))
+    })
+}
+
+/// Whether at most `edits` insertions, deletions, replacements and swaps of neighbours turn one into the other.
+fn is_near(a: &[u8], b: &[u8], edits: usize) -> bool {
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[same..], &b[same..]);
+    let Some(edits) = edits.checked_sub(1) else { return a == b };
+    match (a, b) {
+        ([], []) => true,
+        ([], [_, b @ ..]) => is_near(a, b, edits),
+        ([_, a @ ..], []) => is_near(a, b, edits),
+        ([a0, a_rest @ ..], [b0, b_rest @ ..]) => {
+            let is_swap = a_rest.first() == Some(b0) && b_rest.first() == Some(a0);
+            is_near(a_rest, b_rest, edits)
+                || is_near(a_rest, b, edits)
+                || is_near(a, b_rest, edits)
+                || (is_swap && is_near(&a_rest[1..], &b_rest[1..], edits))
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! One row an option, from which everything else follows: flags, variables, defaults and the text of `--help`.
+//!
+//! *Invariant:* what an option is called, takes and defaults to is said nowhere else; the rules between options are
+//! in `parse`.
+
+use std::path::PathBuf;
+
+use super::template::Template;
+use super::values::{address, address_or_off, choice, file, number, origin, size, span, store};
+use super::{Config, LogFormat, Mode};
+use crate::streams::account::WhenFull;
+use crate::time::Span;
+
+/// An option that sets something in a `T`.
+pub struct Opt<T = Config> {
+    /// The flag's name without its dashes.
+    pub name: &'static str,
+    /// What stands for the value in `--help`; `None` for a switch.
+    pub value: Option<&'static str>,
+    /// The value that holds when none is given, if there is one.
+    pub default: Option<&'static str>,
+    /// What it is for, in a line that fits beside the flag and its default.
+    pub help: &'static str,
+    /// Sets it, or says what to write instead. A switch is handed an empty text.
+    pub(super) set: fn(&mut T, &str) -> Result<(), String>,
+}
+
+impl<T> Opt<T> {
+    /// The environment variable of the same meaning: `--when-full` is `STREAMER_WHEN_FULL`.
+    pub fn variable(&self) -> String {
+        format!("STREAMER_{}", self.name.to_ascii_uppercase().replace('-', "_"))
+    }
+
+    /// The flag as `--help` shows it: `--limit N`.
+    pub fn usage(&self) -> String {
+        match self.value {
+            Some(value) => format!("--{} {value}", self.name),
+            None => format!("--{}", self.name),
+        }
+    }
+}
+
+/// The options of `streamer serve`, in the order in which `--help` lists them.
+pub fn options() -> &'static [Opt] {
+    OPTIONS
+}
+
+const OPTIONS: &[Opt] = &[
+    Opt {
+        name: "listen",
+        value: Some("ADDR:PORT"),
+        default: Some("127.0.0.1:8000"),
+        help: "Where clients connect; :8000 is every interface",
+        set: |config, text| address(text).map(|address| config.listen = address),
+    },
+    Opt {
+        name: "admin",
+        value: Some("ADDR:PORT"),
+        default: Some("127.0.0.1:8001"),
+        help: "Where health, metrics and support are, or off",
+        set: |config, text| address_or_off(text).map(|address| config.admin = address),
+    },
+    Opt {
+        name: "limit",
+        value: Some("N"),
+        default: Some("3"),
+        help: "Streams a user may play at once, 1 to 1000",
+        set: |config, text| number(text, 1, 1000).map(|limit| config.limit = limit),
+    },
+    Opt {
+        name: "lease",
+        value: Some("TIME"),
+        default: Some("90s"),
+        help: "How long a stream lives without a heartbeat, 1s to 24h",
+        set: |config, text| {
+            span(text, Span::from_secs(1), Span::from_secs(24 * 3600)).map(|lease| config.lease = lease)
+        },
+    },
+    Opt {
+        name: "when-full",
+        value: Some("POLICY"),
+        default: Some("refuse"),
+        help: "One stream too many: refuse, replace-oldest or report",
+        set: |config, text| choice(text, &POLICIES).map(|policy| config.when_full = policy),
+    },
+    Opt {
+        name: "endpoint",
+        value: Some("TEMPLATE"),
+        default: Some("/?id={id}"),
+        help: "Where players go next, from {id} and {device}",
+        set: |config, text| Template::parse(text).map(|template| config.endpoint = template),
+    },
+    Opt {
+        name: "cors",
+        value: Some("ORIGIN"),
+        default: None,
+        help: "Whose pages may call from a browser: https://app.example, or * for any",
+        set: |config, text| origin(text).map(|origin| config.cors = Some(origin)),
+    },
+    Opt {
+        name: "open",
+        value: None,
+        default: None,
+        help: "Let in anybody, with any password; the default on a loopback address",
+        set: |config, _| {
+            config.credentials = Mode::Open;
+            Ok(())
+        },
+    },
+    Opt {
+        name: "users",
+        value: Some("FILE"),
+        default: None,
+        help: "Let in the users of a file, a line each: user:sha256[:limit][:admin]",
+        set: |config, text| file(text).map(|path| config.credentials = Mode::Users(path)),
+    },
+    Opt {
+        name: "secret",
+        value: Some("FILE"),
+        default: None,
+        help: "Let in whoever holds a token signed with the key in a file",
+        set: |config, text| file(text).map(|path| config.credentials = Mode::Secret(path)),
+    },
+    Opt {
+        name: "store",
+        value: Some("STORE"),
+        default: Some("memory"),
+        help: "Where streams are kept; this version knows memory only",
+        set: |config, text| store(text).map(|store| config.store = store),
+    },
+    Opt {
+        name: "workers",
+        value: Some("N"),
+        default: None,
+        help: "Worker threads, 1 to 1024; one a core unless given",
+        set: |config, text| size(text, 1, MOST_WORKERS).map(|workers| config.workers = workers),
+    },
+    Opt {
+        name: "max-connections",
+        value: Some("N"),
+        default: Some("10000"),
+        help: "Connections at once, 1 to 1000000",
+        set: |config, text| size(text, 1, 1_000_000).map(|most| config.max_connections = most),
+    },
+    Opt {
+        name: "grace",
+        value: Some("TIME"),
+        default: Some("10s"),
+        help: "How long a stop waits for answers under way, 0s to 1h",
+        set: |config, text| span(text, Span::ZERO, Span::from_secs(3600)).map(|grace| config.grace = grace),
+    },
+    Opt {
+        name: "log",
+        value: Some("FORMAT"),
+        default: Some("text"),
+        help: "A line for each request: text, json or off",
+        set: |config, text| choice(text, &LOG_FORMATS).map(|format| config.log = format),
+    },
+];
+
+const POLICIES: [(&str, WhenFull); 3] =
+    [("refuse", WhenFull::Refuse), ("replace-oldest", WhenFull::ReplaceOldest), ("report", WhenFull::Report)];
+
+const LOG_FORMATS: [(&str, LogFormat); 3] =
+    [("text", LogFormat::Text), ("json", LogFormat::Json), ("off", LogFormat::Off)];
+
+const MOST_WORKERS: u32 = 1024;
+
+impl Config {
+    /// Where reading begins. The defaults of the table overwrite everything but `cors`, `credentials` and `workers`.
+    pub(super) fn unset(cores: usize) -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 0).into(),
+            admin: None,
+            limit: 0,
+            lease: Span::ZERO,
+            when_full: WhenFull::Refuse,
+            endpoint: Template::default(),
+            cors: None,
+            credentials: Mode::Open,
+            store: super::StoreKind::Memory,
+            workers: cores.clamp(1, MOST_WORKERS as usize),
+            max_connections: 0,
+            grace: Span::ZERO,
+            log: LogFormat::Off,
+        }
+    }
+}
+
+/// What the flags of `streamer token` set, before it is known which kind of token they make.
+#[derive(Default)]
+pub(super) struct TokenFlags {
+    pub(super) secret: Option<PathBuf>,
+    pub(super) limit: Option<u32>,
+    pub(super) ttl: Option<Span>,
+    pub(super) admin: bool,
+}
+
+pub(super) const TOKEN_OPTIONS: &[Opt<TokenFlags>] = &[
+    Opt {
+        name: "secret",
+        value: Some("FILE"),
+        default: None,
+        help: "Sign the token with the key in this file",
+        set: |flags, text| file(text).map(|path| flags.secret = Some(path)),
+    },
+    Opt {
+        name: "ttl",
+        value: Some("TIME"),
+        default: None,
+        help: "With --secret: how long it holds, 1s to 3650d; 24h unless given",
+        set: |flags, text| {
+            span(text, Span::from_secs(1), Span::from_secs(3650 * 86_400)).map(|ttl| flags.ttl = Some(ttl))
+        },
+    },
+    Opt {
+        name: "limit",
+        value: Some("N"),
+        default: None,
+        help: "Streams the user may play at once, 1 to 1000; the server's --limit unless given",
+        set: |flags, text| number(text, 1, 1000).map(|limit| flags.limit = Some(limit)),
+    },
+    Opt {
+        name: "admin",
+        value: None,
+        default: None,
+        help: "Without --secret: let the user change things on the admin listener",
+        set: |flags, _| {
+            flags.admin = true;
+            Ok(())
+        },
+    },
+];
+
+/// The text of `streamer --help`.
+pub(super) fn help() -> String {
+    format!("{HELP_HEAD}{}{HELP_TAIL}", rows(OPTIONS))
+}
+
+/// The text of `streamer token --help`.
+pub(super) fn token_help() -> String {
+    format!("{TOKEN_HEAD}{}{TOKEN_TAIL}", rows(TOKEN_OPTIONS))
+}
+
+/// The text of `streamer check --help`.
+pub(super) fn check_help() -> String {
+    CHECK_HELP.into()
+}
+
+/// The options one below the other, what they are for aligned, their defaults in brackets.
+fn rows<T>(table: &[Opt<T>]) -> String {
+    let width = table.iter().map(|opt| opt.usage().len()).max().unwrap_or(0);
+    let row = |opt: &Opt<T>| {
+        let default = opt.default.map(|default| format!(" [{default}]")).unwrap_or_default();
+        format!("  {:width$}  {}{default}\n", opt.usage(), opt.help)
+    };
+    table.iter().map(row).collect()
+}
+
+const HELP_HEAD: &str = "\
+streamer tells a video platform whether a user may start one more stream.
+
+Usage:
+  streamer [serve] [FLAGS]       Serve until SIGTERM or SIGINT
+  streamer token USER [FLAGS]    Make a token for a user
+  streamer check [URL]           Ask a server for its health: exit 0 when it is well
+  streamer help [COMMAND]        Print this, or the help of a command; so do -h and --help
+  streamer --version             Print the version; so does -V
+
+Flags, with their defaults:
+";
+
+const HELP_TAIL: &str = "
+A TIME is a whole number and a unit: 500ms, 90s, 5m, 24h or 7d. A number alone counts seconds.
+Every flag has a variable: --when-full is STREAMER_WHEN_FULL, and STREAMER_OPEN=1 is --open.
+A flag wins over its variable, and an empty variable counts as none.
+Of --open, --users and --secret choose one; beyond a loopback address one is needed.
+Under --when-full report a stream too many goes through and is counted: for trying a limit out.
+";
+
+const TOKEN_HEAD: &str = "\
+Makes a token, which is the user's password.
+
+Usage:
+  streamer token USER [FLAGS]
+
+Without --secret: a random token, and the line to add to the file that --users names.
+With --secret: a signed token, which needs no line anywhere.
+
+Flags:
+";
+
+const TOKEN_TAIL: &str = "
+A USER is 1 to 256 bytes without colons and control characters. Variables are not read.
+";
+
+const CHECK_HELP: &str = "\
+Asks a server for its health, and exits 0 when it is well.
+
+Usage:
+  streamer check [URL]
+
+The URL is http://host:port[/path], whose path is /healthz unless given.
+Without a URL the server at STREAMER_LISTEN is asked, else the one at 127.0.0.1:8000.
+";

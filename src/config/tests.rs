@@ -1,0 +1,389 @@
+//! Whole command lines and environments, and what becomes of them.
+//!
+//! *Invariant:* no test here reads the environment or the arguments of the process it runs in.
+
+use std::ffi::OsString;
+
+use super::*;
+
+/// Parses `line` split at blanks; `env` is `NAME=value` with the prefix left out, also split at blanks.
+fn read(line: &str, env: &str) -> Result<Command, UsageError> {
+    read_args(&line.split_whitespace().collect::<Vec<_>>(), env)
+}
+
+fn read_args(args: &[&str], env: &str) -> Result<Command, UsageError> {
+    let variable = |name: &str| {
+        let name = name.strip_prefix("STREAMER_").unwrap();
+        env.split_whitespace().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(String::from)
+    };
+    parse(args.iter().copied(), variable, 4)
+}
+
+#[track_caller]
+fn serving(line: &str, env: &str) -> Config {
+    match read(line, env) {
+        Ok(Command::Serve(config)) => config,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Both `line` and `env` lead to the configuration that `edit` makes of the default one.
+#[track_caller]
+fn check(line: &str, env: &str, edit: impl Fn(&mut Config)) {
+    let mut expected = serving("", "");
+    edit(&mut expected);
+    assert_eq!(serving(line, ""), expected);
+    assert_eq!(serving(&line.replacen(' ', "=", 1), ""), expected);
+    assert_eq!(serving(&format!("serve {line}"), ""), expected);
+    assert_eq!(serving("", env), expected);
+}
+
+#[track_caller]
+fn refused(line: &str, env: &str, expected: &str) {
+    let said = read(line, env).unwrap_err().to_string();
+    assert_eq!(said, expected);
+    assert!(!said.contains(char::is_control));
+}
+
+#[test]
+fn has_the_defaults_of_the_contract() {
+    let expected = Config {
+        listen: "127.0.0.1:8000".parse().unwrap(),
+        admin: Some("127.0.0.1:8001".parse().unwrap()),
+        limit: 3,
+        lease: Span::from_secs(90),
+        when_full: WhenFull::Refuse,
+        endpoint: Template::parse("/?id={id}").unwrap(),
+        cors: None,
+        credentials: Mode::Open,
+        store: StoreKind::Memory,
+        workers: 4,
+        max_connections: 10_000,
+        grace: Span::from_secs(10),
+        log: LogFormat::Text,
+    };
+    assert_eq!(serving("", ""), expected);
+    assert_eq!(serving("serve", ""), expected);
+    assert_eq!(serving("", "LIMIT= OPEN= USERS= LISTEN="), expected);
+}
+
+#[test]
+fn takes_cores_for_workers_within_bounds() {
+    for (cores, workers) in [(0, 1), (1, 1), (64, 64), (1024, 1024), (1025, 1024)] {
+        let Ok(Command::Serve(config)) = parse([""; 0].into_iter(), |_| None, cores) else {
+            panic!("{cores}")
+        };
+        assert_eq!(config.workers, workers);
+    }
+}
+
+#[test]
+fn sets_each_option_by_flag_and_by_variable() {
+    check("--listen localhost:9000", "LISTEN=localhost:9000", |c| {
+        c.listen = "127.0.0.1:9000".parse().unwrap();
+    });
+    check("--listen [::1]:9000", "LISTEN=[::1]:9000", |c| c.listen = "[::1]:9000".parse().unwrap());
+    check("--admin :9001", "ADMIN=:9001", |c| c.admin = Some("0.0.0.0:9001".parse().unwrap()));
+    check("--admin off", "ADMIN=off", |c| c.admin = None);
+    check("--limit 1000", "LIMIT=1000", |c| c.limit = 1000);
+    check("--lease 5m", "LEASE=5m", |c| c.lease = Span::from_secs(300));
+    check("--when-full refuse", "WHEN_FULL=refuse", |c| c.when_full = WhenFull::Refuse);
+    check("--when-full report", "WHEN_FULL=report", |c| c.when_full = WhenFull::Report);
+    check("--when-full replace-oldest", "WHEN_FULL=replace-oldest", |c| {
+        c.when_full = WhenFull::ReplaceOldest;
+    });
+    let template = |c: &mut Config| c.endpoint = Template::parse("/{id}/{device}?a=b").unwrap();
+    check("--endpoint /{id}/{device}?a=b", "ENDPOINT=/{id}/{device}?a=b", template);
+    check("--cors https://app.example", "CORS=https://app.example", |c| {
+        c.cors = Some("https://app.example".into());
+    });
+    check("--open", "OPEN=1", |c| c.credentials = Mode::Open);
+    check("--users u=1", "USERS=u=1", |c| c.credentials = Mode::Users("u=1".into()));
+    check("--secret /run/key", "SECRET=/run/key", |c| c.credentials = Mode::Secret("/run/key".into()));
+    check("--store memory", "STORE=memory", |c| c.store = StoreKind::Memory);
+    check("--workers 1024", "WORKERS=1024", |c| c.workers = 1024);
+    check("--max-connections 1000000", "MAX_CONNECTIONS=1000000", |c| c.max_connections = 1_000_000);
+    check("--grace 0s", "GRACE=0", |c| c.grace = Span::ZERO);
+    check("--log off", "LOG=off", |c| c.log = LogFormat::Off);
+    check("--log json", "LOG=json", |c| c.log = LogFormat::Json);
+}
+
+#[test]
+fn lets_a_flag_win() {
+    assert_eq!(serving("--limit 5", "LIMIT=7").limit, 5);
+    assert_eq!(serving("--limit 5", "LIMIT=nonsense").limit, 5);
+    assert_eq!(serving("--open", "USERS=u SECRET=s").credentials, Mode::Open);
+    assert_eq!(serving("--users u", "OPEN=1").credentials, Mode::Users("u".into()));
+    assert_eq!(serving("--users u", "USERS=v SECRET=s OPEN=maybe").credentials, Mode::Users("u".into()));
+}
+
+#[test]
+fn reads_switches_from_the_environment() {
+    for on in ["1", "true", "yes", "on", "ON"] {
+        let env = format!("OPEN={on} LISTEN=:8000");
+        assert_eq!(serving("", &env).credentials, Mode::Open);
+    }
+    for off in ["0", "false", "no", "off", ""] {
+        assert_eq!(serving("", &format!("OPEN={off} USERS=u")).credentials, Mode::Users("u".into()));
+        assert!(read("", &format!("OPEN={off} LISTEN=:8000")).is_err());
+    }
+    let expected = "STREAMER_OPEN: write 1, true, yes or on, or else 0, false, no or off, not \"maybe\"";
+    refused("", "OPEN=maybe", expected);
+}
+
+#[test]
+fn needs_to_know_who_gets_in_beyond_loopback() {
+    for listen in ["127.0.0.1:80", "127.9.9.9:80", "localhost:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+        assert_eq!(serving(&format!("--listen {listen}"), "").credentials, Mode::Open);
+    }
+    let expected = "0.0.0.0:8000 can be reached from other machines, so say who gets in: --open (anybody, with any \
+                    password), --users FILE (the users that the file lists) or --secret FILE (who holds a token \
+                    signed with its key)";
+    refused("--listen :8000", "", expected);
+    refused("", "LISTEN=:8000", expected);
+    for listen in ["[::]:80", "10.0.0.1:80", "[::ffff:10.0.0.1]:80"] {
+        assert!(read(&format!("--listen {listen}"), "").is_err());
+        assert_eq!(serving(&format!("--listen {listen} --open"), "").credentials, Mode::Open);
+    }
+    let exclusive = |one: &str, other: &str| {
+        format!("{one} and {other} exclude each other; choose one way to say who gets in")
+    };
+    refused("--secret s --users u", "", &exclusive("--users", "--secret"));
+    refused("--open --users u", "", &exclusive("--open", "--users"));
+    refused("--open --users u --secret s", "", &exclusive("--open", "--users"));
+    refused("", "OPEN=1 SECRET=s", &exclusive("STREAMER_OPEN", "STREAMER_SECRET"));
+}
+
+#[test]
+fn keeps_the_listeners_apart() {
+    let overlap = "--admin 127.0.0.1:8001 and --listen 127.0.0.1:8001 overlap; \
+                   give one another port or write --admin off";
+    refused("--listen localhost:8001", "", overlap);
+    assert!(read("--open --listen :8001", "").is_err());
+    assert!(read("--open --admin :8000", "").is_err());
+    for line in [
+        "--listen localhost:8001 --admin off",
+        "--listen [::1]:8001",
+        "--listen localhost:0 --admin localhost:0",
+    ] {
+        serving(line, "");
+    }
+}
+
+#[test]
+fn says_what_to_write_instead() {
+    refused("--limit 0", "", "--limit: write a whole number from 1 to 1000, not \"0\"");
+    refused("--limit=", "", "--limit: write a whole number from 1 to 1000, not \"\"");
+    refused("--limit -1", "", "--limit: write a whole number from 1 to 1000, not \"-1\"");
+    refused("", "LIMIT=1001", "STREAMER_LIMIT: write a whole number from 1 to 1000, not \"1001\"");
+    refused(
+        "",
+        "MAX_CONNECTIONS=many",
+        "STREAMER_MAX_CONNECTIONS: write a whole number from 1 to 1000000, not \"many\"",
+    );
+    refused("--workers 1025", "", "--workers: write a whole number from 1 to 1024, not \"1025\"");
+    refused("--lease 25h", "", "--lease: write a time from 1s to 24h, not \"25h\"");
+    refused("--grace 61m", "", "--grace: write a time from 0s to 1h, not \"61m\"");
+    let time = "--lease: \"soon\" is not a length of time; write a whole number and a unit: 500ms, 90s, 5m, 24h or 7d";
+    refused("--lease soon", "", time);
+    refused("--when-full drop", "", "--when-full: write refuse, replace-oldest or report, not \"drop\"");
+    refused("--log xml", "", "--log: write text, json or off, not \"xml\"");
+    refused("--users=", "", "--users: write the path of a file, not \"\"");
+    refused(
+        "--endpoint /{x}",
+        "",
+        "--endpoint: write {id} or {device}, not {x}: there is no other placeholder",
+    );
+    let listen = "--listen: \"8000\" lacks an address; write :8000 for all interfaces, 127.0.0.1:8000 for this machine";
+    refused("--listen 8000", "", listen);
+    for store in ["dir:/var/lib/streamer", "redis://localhost", "Memory", "x"] {
+        let memory = "this version keeps streams in memory only: leave --store out or write --store memory";
+        refused(&format!("--store {store}"), "", &format!("--store: {memory}"));
+        refused("", &format!("STORE={store}"), &format!("STREAMER_STORE: {memory}"));
+    }
+}
+
+#[test]
+fn refuses_flags_out_of_form() {
+    refused("--limit", "", "--limit needs a value; write --limit N");
+    refused("--users --log json", "", "--users needs a value; write --users FILE");
+    refused("--open=1", "", "--open takes no value; write --open alone");
+    refused("--limit 3 --limit=3", "", "--limit is given twice; write it once");
+    refused("--open --open", "", "--open is given twice; write it once");
+    refused(
+        "--limit 3 token",
+        "",
+        "\"token\" is one argument too many: serve takes flags alone, and a command comes before them",
+    );
+    refused(
+        "serve -- --open",
+        "",
+        "\"--open\" is one argument too many: serve takes flags alone, and a command comes before them",
+    );
+}
+
+#[test]
+fn guesses_what_was_meant() {
+    for (written, meant) in [
+        ("--lmit", "--limit"),
+        ("--lmiit=5", "--limit"),
+        ("--lsiten", "--listen"),
+        ("--Limit", "--limit"),
+        ("-limit", "--limit"),
+        ("--when_full", "--when-full"),
+        ("--maxconnection", "--max-connections"),
+        ("--opne", "--open"),
+        ("--user", "--users"),
+        ("--logs", "--log"),
+        ("--hlep", "--help"),
+    ] {
+        let flag = written.split('=').next().unwrap();
+        refused(written, "", &format!("there is no flag {flag}: did you mean {meant}?"));
+    }
+    for written in ["--port", "--token", "--foo", "-", "-x", "--\u{1b}", "--é"] {
+        let expected =
+            format!("there is no flag {}: streamer --help lists those there are", written.escape_debug());
+        refused(written, "", &expected);
+    }
+    refused("token --tll 1h", "", "there is no flag --tll: did you mean --ttl?");
+    refused("token --cors x", "", "there is no flag --cors: streamer token --help lists those there are");
+    refused("check --limit 3", "", "there is no flag --limit: streamer check --help lists those there are");
+    refused("sevre", "", "there is no command \"sevre\": did you mean serve?");
+    refused("start", "", "there is no command \"start\": write serve, token, check or help");
+    refused("help start", "", "there is no command \"start\": write serve, token, check or help");
+}
+
+#[test]
+fn reads_what_token_to_make() {
+    #[track_caller]
+    fn check(line: &str, user: &str, kind: TokenKind) {
+        assert_eq!(
+            read(line, "LIMIT=7 SECRET=elsewhere OPEN=x"),
+            Ok(Command::Token(TokenArgs { user: user.into(), kind }))
+        );
+    }
+    let signed = |limit, ttl| TokenKind::Signed { secret: "key".into(), limit, ttl: Span::from_secs(ttl) };
+    check("token alice", "alice", TokenKind::Listed { limit: None, admin: false });
+    check("token alice --limit 5", "alice", TokenKind::Listed { limit: Some(5), admin: false });
+    check("token --admin --limit=5 alice", "alice", TokenKind::Listed { limit: Some(5), admin: true });
+    check("token -- --help", "--help", TokenKind::Listed { limit: None, admin: false });
+    check("token alice --secret key", "alice", signed(None, 86_400));
+    check("token --secret=key --ttl 7d --limit 1 alice", "alice", signed(Some(1), 604_800));
+    check("token --secret key -- #alice", "#alice", signed(None, 86_400));
+}
+
+#[test]
+fn refuses_tokens_that_cannot_be() {
+    refused("token", "", "token needs a user; write streamer token USER");
+    refused(
+        "token alice bob",
+        "",
+        "\"bob\" is one argument too many: token takes one user; quote a name with blanks",
+    );
+    refused("token al:ice", "", "USER: a user is 1 to 256 bytes without colons and control characters");
+    refused("token #alice", "", "USER: a line that begins with # is a comment; choose another name");
+    let admin = "--admin: signed tokens carry no admin mark; leave out --admin or --secret";
+    refused("token alice --secret key --admin", "", admin);
+    refused(
+        "token alice --ttl 1h",
+        "",
+        "--ttl: only signed tokens expire; add --secret FILE or leave out --ttl",
+    );
+    refused("token alice --secret key --ttl 0s", "", "--ttl: write a time from 1s to 3650d, not \"0s\"");
+    refused("token alice --limit 1001", "", "--limit: write a whole number from 1 to 1000, not \"1001\"");
+    refused("token alice --secret", "", "--secret needs a value; write --secret FILE");
+}
+
+#[test]
+fn reads_whom_to_check() {
+    #[track_caller]
+    fn check(line: &str, env: &str, authority: &str, path: &str) {
+        assert_eq!(
+            read(line, env),
+            Ok(Command::Check(CheckArgs { authority: authority.into(), path: path.into() }))
+        );
+    }
+    check("check", "", "127.0.0.1:8000", "/healthz");
+    check("check", "LISTEN=", "127.0.0.1:8000", "/healthz");
+    check("check", "LISTEN=:9000", "127.0.0.1:9000", "/healthz");
+    check("check", "LISTEN=[::]:9000", "[::1]:9000", "/healthz");
+    check("check", "LISTEN=10.1.2.3:9000 LIMIT=nonsense", "10.1.2.3:9000", "/healthz");
+    check("check http://localhost:8001/readyz", "LISTEN=nonsense", "localhost:8001", "/readyz");
+    refused(
+        "check localhost",
+        "",
+        "URL: write http://host:port/path, as in http://127.0.0.1:8000/healthz, not \"localhost\"",
+    );
+    refused(
+        "check http://a:1 http://b:1",
+        "",
+        "\"http://b:1\" is one argument too many: check takes one URL",
+    );
+    assert!(
+        read("check", "LISTEN=nonsense").unwrap_err().to_string().starts_with("STREAMER_LISTEN: write an IP")
+    );
+}
+
+#[test]
+fn helps() {
+    #[track_caller]
+    fn check(lines: &[&str], expected: &str) {
+        for line in lines {
+            match read(line, "LIMIT=nonsense") {
+                Ok(Command::Help(text)) => assert_eq!(text, expected, "{line}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        assert!(expected.ends_with('\n'));
+        assert!(expected.lines().all(|line| line.chars().count() <= 100 && line.trim_end() == line));
+    }
+    let help = table::help();
+    check(
+        &["--help", "-h", "help", "serve --help", "help serve", "help --help", "--lmit --help", "--open -h"],
+        &help,
+    );
+    check(&["token --help", "token -h", "help token", "token a b --help"], &table::token_help());
+    check(&["check --help", "check -h", "help check"], &table::check_help());
+    for opt in options() {
+        assert!(help.contains(&format!("\n  {} ", opt.usage())), "{}", opt.name);
+        assert!(opt.default.is_none_or(|default| help.contains(&format!(" [{default}]\n"))), "{}", opt.name);
+    }
+    assert!(
+        help.contains("\n  --limit N            Streams a user may play at once, 1 to 1000 [3]\n"),
+        "{help}"
+    );
+}
+
+#[test]
+fn says_its_version() {
+    for line in ["--version", "-V", "serve -V", "--lmit --version"] {
+        let expected = format!("streamer {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(read(line, ""), Ok(Command::Version(expected)));
+    }
+}
+
+#[test]
+fn knows_each_name_once() {
+    let mut names: Vec<_> = options().iter().map(|opt| opt.name).collect();
+    assert_eq!(options()[4].variable(), "STREAMER_WHEN_FULL");
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), options().len());
+}
+
+#[test]
+fn takes_arguments_with_blanks_as_they_are() {
+    let Ok(Command::Token(args)) = read_args(&["token", "alice in wonderland"], "") else { panic!() };
+    assert_eq!(args.user, "alice in wonderland");
+    assert!(read_args(&["--limit", " 3"], "").is_err());
+    assert!(read_args(&[""], "").unwrap_err().to_string().starts_with("there is no command \"\""));
+}
+
+#[cfg(unix)]
+#[test]
+fn refuses_what_is_not_utf8() {
+    use std::os::unix::ffi::OsStringExt;
+    let args = [OsString::from("--users"), OsString::from_vec(b"u\xffx".to_vec())];
+    let said = parse(args.into_iter(), |_| None, 1).unwrap_err();
+    assert_eq!(said.to_string(), r#"the argument "u\xFFx" is not UTF-8; write it in UTF-8"#);
+}

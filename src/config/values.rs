@@ -1,0 +1,360 @@
+//! The syntax of each kind of value that an option takes. Every error is a sentence that says what to write instead.
+//!
+//! *Invariant:* nothing here knows which option it reads for, nor where the text came from.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::StoreKind;
+use crate::time::Span;
+
+/// An address and a port. `:8000` means every IPv4 interface; names but `localhost` are not looked up.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let spelt_out = match text.rsplit_once(':') {
+        Some(("", port)) => format!("0.0.0.0:{port}"),
+        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
+        _ => text.into(),
+    };
+    spelt_out.parse().map_err(|_| {
+        if is_digits(text) {
+            format!("{text:?} lacks an address; write :{text} for all interfaces, 127.0.0.1:{text} for this machine")
+        } else {
+            format!("write an IP address and a port, as in 127.0.0.1:8000, [::1]:8000 or :8000, not {text:?}")
+        }
+    })
+}
+
+/// An address, or `off`.
+pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        Ok(None)
+    } else {
+        address(text).map(Some).map_err(|said| format!("{said}; or write off"))
+    }
+}
+
+/// Where to connect for a server that listens on `listen`: what stands for every interface is reached on loopback.
+pub(super) fn reach(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// A whole number within bounds, in digits alone.
+pub(super) fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|n| is_digits(text) && (least..=most).contains(n));
+    number.ok_or_else(|| format!("write a whole number from {least} to {most}, not {text:?}"))
+}
+
+/// The same, for what is counted in memory.
+pub(super) fn size(text: &str, least: u32, most: u32) -> Result<usize, String> {
+    number(text, least, most).map(|n| n as usize)
+}
+
+/// A length of time within bounds.
+pub(super) fn span(text: &str, least: Span, most: Span) -> Result<Span, String> {
+    let span = Span::parse(text)?;
+    let within = (least..=most).contains(&span);
+    within.then_some(span).ok_or_else(|| format!("write a time from {least} to {most}, not {text:?}"))
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let (last, others) = words.split_last().unwrap_or((&"", &[]));
+        format!("write {} or {last}, not {text:?}", others.join(", "))
+    })
+}
+
+/// What a switch's variable says.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" | "" => Ok(false),
+        _ => Err(format!("write 1, true, yes or on, or else 0, false, no or off, not {text:?}")),
+    }
+}
+
+/// The name of a file, which nobody looks at yet.
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("write the path of a file, not \"\"".into()) } else { Ok(text.into()) }
+}
+
+/// Where streams are kept.
+pub(super) fn store(text: &str) -> Result<StoreKind, String> {
+    match text {
+        "memory" => Ok(StoreKind::Memory),
+        _ => {
+            Err("this version keeps streams in memory only: leave --store out or write --store memory".into())
+        }
+    }
+}
+
+/// An origin as browsers send it (RFC 6454 section 6.2), or `*` for any. Browsers compare whole strings, so that a
+/// capital letter or a final slash would never match; it is refused rather than left to puzzle somebody.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let is_origin = || {
+        let (scheme, authority) = text.split_once("://")?;
+        let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+            && scheme.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.'));
+        let is_lower = !authority.bytes().any(|b| b.is_ascii_uppercase());
+        (is_scheme && is_lower && (is_host(authority) || is_host_and_port(authority))).then_some(())
+    };
+    if text == "*" || is_origin().is_some() {
+        return Ok(text.into());
+    }
+    Err(format!(
+        "write * or an origin in lower case without path and final slash, as in https://app.example, not {text:?}"
+    ))
+}
+
+/// The server and the path in `http://host:port[/path]`; the path is `/healthz` unless given.
+pub(super) fn health_url(text: &str) -> Result<(String, String), String> {
+    let (authority, path) = match text.strip_prefix("http://") {
+        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        None => ("", ""),
+    };
+    let is_path = path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if !is_host_and_port(authority) || !is_path {
+        return Err(format!(
+            "write http://host:port/path, as in http://127.0.0.1:8000/healthz, not {text:?}"
+        ));
+    }
+    let path = if path.is_empty() { "/healthz" } else { path };
+    Ok((authority.into(), path.into()))
+}
+
+/// A user-id: what Basic credentials can carry (RFC 7617 section 2) and a line of the users file can hold.
+pub(super) fn user(text: &str) -> Result<String, String> {
+    let is_user = (1..=256).contains(&text.len()) && !text.chars().any(|c| c == ':' || c.is_control());
+    if is_user {
+        Ok(text.into())
+    } else {
+        Err("a user is 1 to 256 bytes without colons and control characters".into())
+    }
+}
+
+fn is_host_and_port(authority: &str) -> bool {
+    authority.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
+}
+
+fn is_port(text: &str) -> bool {
+    is_digits(text) && text.parse::<u16>().is_ok()
+}
+
+/// A name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
+        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            !text.is_empty()
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        }
+    }
+}
+
+/// `parse` takes a sign; nobody here does.
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_addresses() {
+        #[track_caller]
+        fn check(text: &str, expected: &str) {
+            assert_eq!(address(text).unwrap().to_string(), expected);
+        }
+        check("127.0.0.1:8000", "127.0.0.1:8000");
+        check("10.1.2.3:1", "10.1.2.3:1");
+        check(":8000", "0.0.0.0:8000");
+        check(":0", "0.0.0.0:0");
+        check("localhost:65535", "127.0.0.1:65535");
+        check("[::1]:8000", "[::1]:8000");
+        check("[::]:80", "[::]:80");
+    }
+
+    #[test]
+    fn refuses_what_is_no_address() {
+        for text in [
+            "",
+            ":",
+            "localhost",
+            "localhost:",
+            "127.0.0.1",
+            "::1:8000",
+            "[::1]",
+            "example.org:80",
+            ":65536",
+            ":+80",
+        ] {
+            let expected = "write an IP address and a port, as in 127.0.0.1:8000, [::1]:8000 or :8000, not ";
+            assert_eq!(address(text), Err(format!("{expected}{text:?}")));
+        }
+        let bare = r#""80" lacks an address; write :80 for all interfaces, 127.0.0.1:80 for this machine"#;
+        assert_eq!(address("80"), Err(bare.into()));
+        assert_eq!(address_or_off("80"), Err(format!("{bare}; or write off")));
+        assert_eq!(address_or_off("off"), Ok(None));
+    }
+
+    #[test]
+    fn reaches_what_listens_everywhere_on_loopback() {
+        for (listen, expected) in [
+            ("0.0.0.0:81", "127.0.0.1:81"),
+            ("[::]:81", "[::1]:81"),
+            ("127.0.0.9:81", "127.0.0.9:81"),
+            ("10.1.2.3:81", "10.1.2.3:81"),
+        ] {
+            assert_eq!(reach(listen.parse().unwrap()).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn holds_numbers_to_their_bounds() {
+        assert_eq!(["1", "3", "007", "1000"].map(|n| number(n, 1, 1000)), [Ok(1), Ok(3), Ok(7), Ok(1000)]);
+        for text in [
+            "",
+            "0",
+            "1001",
+            "-1",
+            "+1",
+            "1.0",
+            "0x1",
+            "1e3",
+            " 1",
+            "1 ",
+            "1_000",
+            "٣",
+            "99999999999999999999",
+        ] {
+            assert_eq!(
+                number(text, 1, 1000),
+                Err(format!("write a whole number from 1 to 1000, not {text:?}"))
+            );
+        }
+    }
+
+    #[test]
+    fn holds_spans_to_their_bounds() {
+        let read = |text| span(text, Span::from_secs(1), Span::from_secs(86_400));
+        assert_eq!(
+            ["1s", "24h", "1d"].map(|text| read(text).unwrap().millis()),
+            [1000, 86_400_000, 86_400_000]
+        );
+        for text in ["0s", "999ms", "25h", "86400001ms"] {
+            assert_eq!(read(text), Err(format!("write a time from 1s to 24h, not {text:?}")));
+        }
+        assert!(read("soon").unwrap_err().starts_with("\"soon\" is not a length of time; write"));
+    }
+
+    #[test]
+    fn reads_words_and_switches() {
+        let words = [("text", 1), ("json", 2), ("off", 3)];
+        assert_eq!(choice("json", &words), Ok(2));
+        assert_eq!(choice("xml", &words), Err("write text, json or off, not \"xml\"".into()));
+        assert!(["1", "true", "yes", "on", "TRUE", "Yes"].iter().all(|text| switch(text) == Ok(true)));
+        assert!(["0", "false", "no", "off", "", "OFF"].iter().all(|text| switch(text) == Ok(false)));
+        for text in ["2", "y", " ", "tru", "enabled"] {
+            let expected = "write 1, true, yes or on, or else 0, false, no or off, not ";
+            assert_eq!(switch(text), Err(format!("{expected}{text:?}")));
+        }
+    }
+
+    #[test]
+    fn reads_origins_as_browsers_send_them() {
+        for text in [
+            "*",
+            "https://app.example",
+            "http://localhost:3000",
+            "http://127.0.0.1:80",
+            "https://[::1]:8443",
+            "app://tv",
+            "https://xn--bcher-kva.example",
+        ] {
+            assert_eq!(origin(text), Ok(text.into()));
+        }
+        for text in [
+            "",
+            "null",
+            "**",
+            "app.example",
+            "//app.example",
+            "https://",
+            "https://app.example/",
+            "https://app.example/x",
+            "https://app.example?x",
+            "https://App.example",
+            "HTTPS://app.example",
+            "1s://app.example",
+            "https://app.example:",
+            "https://app.example:65536",
+            "https://app.example:+1",
+            "https://:443",
+            "https://::1",
+            "https://me@app.example",
+            "https://a.example https://b.example",
+            "https://bücher.example",
+            "https://a.example\r\nX: y",
+        ] {
+            let expected = "write * or an origin in lower case without path and final slash, \
+                            as in https://app.example, not ";
+            assert_eq!(origin(text), Err(format!("{expected}{text:?}")));
+        }
+    }
+
+    #[test]
+    fn reads_the_one_form_of_health_url() {
+        #[track_caller]
+        fn check(text: &str, authority: &str, path: &str) {
+            assert_eq!(health_url(text), Ok((authority.into(), path.into())));
+        }
+        check("http://127.0.0.1:8000", "127.0.0.1:8000", "/healthz");
+        check("http://127.0.0.1:8001/readyz", "127.0.0.1:8001", "/readyz");
+        check("http://streamer:80/", "streamer:80", "/");
+        check("http://Streamer_1.example:80/a/b?c:d", "Streamer_1.example:80", "/a/b?c:d");
+        check("http://[::1]:8000/healthz", "[::1]:8000", "/healthz");
+        for text in [
+            "",
+            "127.0.0.1:8000",
+            "https://127.0.0.1:8000/",
+            "HTTP://127.0.0.1:8000",
+            "http://",
+            "http:///",
+            "http://localhost",
+            "http://localhost/",
+            "http://localhost:/",
+            "http://localhost:x/",
+            "http://localhost:70000/",
+            "http://::1:80/",
+            "http://me@localhost:80/",
+            "http://localhost:80?x",
+            "http://localhost:80/#x",
+            "http://localhost:80/ x",
+            "http://localhost:80/\r\n",
+        ] {
+            let expected = "write http://host:port/path, as in http://127.0.0.1:8000/healthz, not ";
+            assert_eq!(health_url(text), Err(format!("{expected}{text:?}")));
+        }
+    }
+
+    #[test]
+    fn knows_who_can_be_a_user() {
+        for text in ["a", "alice", "Zoë", "a b", "a@b.example", "-", &"x".repeat(256), &"é".repeat(128)] {
+            assert_eq!(user(text), Ok(text.into()));
+        }
+        for text in ["", ":", "a:b", "a\n", "a\0", "\u{7f}", "\u{85}", &"x".repeat(257), &"é".repeat(129)] {
+            assert_eq!(
+                user(text),
+                Err("a user is 1 to 256 bytes without colons and control characters".into())
+            );
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Request content: bytes in, content at their front.
+//!
+//! ```text
+//!             ┌──────────────────────────────────────── LF ────┐
+//!             ▼                                                │
+//! Size ──▶ [Extension] ──CR──▶ SizeEnd ──▶ Data ──CR──▶ DataEnd
+//!                                 │
+//!                                 └─ size 0 ──▶ Trailers ──empty line──▶ Done
+//! ```
+//!
+//! *Invariant:* each byte is judged once and moved at most once, and nothing is read behind a limit.
+
+use super::line::{Line, Lines, is_blank};
+use super::{Framing, Refusal, limits, scan};
+use crate::codec::hex;
+
+/// Digits of a 64-bit chunk size. RFC 9112 section 7.1 asks a recipient to "anticipate potentially large hexadecimal numerals
+/// and prevent parsing errors due to integer conversion overflows".
+const SIZE_DIGITS: u8 = 16;
+
+/// Decodes the content of one message. Sans I/O: it borrows the bytes anew on each call.
+#[derive(Clone, Copy, Debug)]
+pub struct Body {
+    state: State,
+    /// Content at the front of the bytes: `content <= at`.
+    content: usize,
+    /// Everything before this was decoded.
+    at: usize,
+    /// Bytes that carry nothing, of which [`limits::CHUNK_EXTRAS`] may come: extensions, trailers, and leading zeros of a size,
+    /// which would otherwise allow twenty bytes on the wire for one of content.
+    extras: usize,
+}
+
+/// A whole content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// Length of the content, which stands at the front of the bytes.
+    pub content: usize,
+    /// Bytes that it took on the wire. The next request begins behind them.
+    pub consumed: usize,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Content of a known length.
+    Length(usize),
+    /// A chunk size, of which so many digits were there.
+    Size { size: u64, digits: u8 },
+    /// The extensions of a chunk of this size.
+    Extension { size: usize, place: Place },
+    /// The LF behind a chunk size and its extensions.
+    SizeEnd { size: usize },
+    /// So many bytes of a chunk.
+    Data { left: usize },
+    /// The CR behind a chunk.
+    DataCr,
+    /// The LF behind that.
+    DataLf,
+    /// Trailer fields.
+    Trailers(Lines),
+    /// Nothing: the message is whole.
+    Done,
+    /// Nothing.
+    Refused(Refusal),
+}
+
+/// Where in the extensions of a chunk the last byte was.
+///
+/// ```text
+/// RFC 9112 section 7.1.1
+/// chunk-ext      = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )
+/// chunk-ext-name = token
+/// chunk-ext-val  = token / quoted-string
+/// ```
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In the BWS before a semicolon.
+    Gap,
+    /// At a semicolon or in the BWS behind it.
+    Semicolon,
+    /// In a name.
+    Name,
+    /// In the BWS behind a name.
+    NameGap,
+    /// At an equals sign or in the BWS behind it.
+    Equals,
+    /// In a value that is a token.
+    Token,
+    /// In a quoted string.
+    Quoted,
+    /// At a backslash in a quoted string.
+    Escape,
+    /// At the closing quote.
+    Quote,
+}
+
+impl Body {
+    /// A decoder for content that is framed so.
+    pub fn new(framing: Framing) -> Self {
+        let state = match framing {
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::SIZE,
+        };
+        Self { state, content: 0, at: 0, extras: 0 }
+    }
+
+    /// Goes on with `bytes`, which begin right behind the head and may only have grown since the last call. What was decoded
+    /// stands at their front from then on. `None` asks for more of them.
+    ///
+    /// # Errors
+    ///
+    /// The first offence in byte order. The decoder stays at it.
+    pub fn decode(&mut self, bytes: &mut [u8]) -> Result<Option<Decoded>, Refusal> {
+        loop {
+            let next = match self.state {
+                State::Length(length) if bytes.len() < length => return Ok(None),
+                State::Length(length) => {
+                    (self.content, self.at) = (length, length);
+                    Ok(Some(State::Done))
+                }
+                State::Data { left } => Ok(self.data(left, bytes)),
+                State::Trailers(lines) => self.trailer(lines, bytes),
+                State::Done => return Ok(Some(Decoded { content: self.content, consumed: self.at })),
+                State::Refused(refusal) => return Err(refusal),
+                state => match bytes.get(self.at) {
+                    None => Ok(None),
+                    Some(&byte) => {
+                        self.at += 1;
+                        self.framing(state, byte).map(Some)
+                    }
+                },
+            };
+            match next {
+                Ok(Some(state)) => self.state = state,
+                Ok(None) => return Ok(None),
+                Err(refusal) => self.state = State::Refused(refusal),
+            }
+        }
+    }
+
+    /// One byte between two chunks.
+    ///
+    /// ```text
+    /// RFC 9112 section 7.1
+    /// chunked-body = *chunk last-chunk trailer-section CRLF
+    /// chunk        = chunk-size [ chunk-ext ] CRLF chunk-data CRLF
+    /// chunk-size   = 1*HEXDIG
+    /// last-chunk   = 1*("0") [ chunk-ext ] CRLF
+    /// ```
+    ///
+    /// Every line end is CRLF. Parsers that took a bare LF or CR here, or any two bytes behind a chunk, were smuggled past.
+    fn framing(&mut self, state: State, byte: u8) -> Result<State, Refusal> {
+        match state {
+            State::Size { size, digits } => self.size(size, digits, byte),
+            State::Extension { size, place } => self.extension(size, place, byte),
+            State::SizeEnd { size } => match (byte, size) {
+                (b'\n', 0) => Ok(State::Trailers(Lines::starting(self.at))),
+                (b'\n', _) => Ok(State::Data { left: size }),
+                _ => Err(Refusal::BareCarriageReturn),
+            },
+            State::DataCr if byte == b'\r' => Ok(State::DataLf),
+            State::DataLf if byte == b'\n' => Ok(State::SIZE),
+            _ => Err(Refusal::ChunkEnd),
+        }
+    }
+
+    /// One byte of a chunk size, or the one behind it. What is announced is compared with the limit once it is whole.
+    fn size(&mut self, size: u64, digits: u8, byte: u8) -> Result<State, Refusal> {
+        if let Some(digit) = hex::digit(byte) {
+            if digits == SIZE_DIGITS {
+                return Err(Refusal::ChunkSize);
+            }
+            if size == 0 && digits > 0 {
+                self.extra()?;
+            }
+            return Ok(State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 });
+        }
+        match byte {
+            b'\n' => return Err(Refusal::BareLineFeed),
+            b'\r' | b';' | b' ' | b'\t' if digits > 0 => {}
+            _ => return Err(Refusal::ChunkSize),
+        }
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if size > limits::BODY - self.content {
+            return Err(Refusal::BodyTooLarge);
+        }
+        match byte {
+            b'\r' => Ok(State::SizeEnd { size }),
+            _ => self.extension(size, Place::Gap, byte),
+        }
+    }
+
+    /// One byte of the extensions, which are checked and ignored.
+    fn extension(&mut self, size: usize, place: Place, byte: u8) -> Result<State, Refusal> {
+        if byte == b'\r' && matches!(place, Place::Name | Place::Token | Place::Quote) {
+            return Ok(State::SizeEnd { size });
+        }
+        self.extra()?;
+        let place = match (place, byte) {
+            (Place::Quoted, b'"') => Place::Quote,
+            (Place::Quoted, b'\\') => Place::Escape,
+            (Place::Quoted | Place::Escape, _) if scan::is_text(byte) => Place::Quoted,
+            (_, b'\n') => return Err(Refusal::BareLineFeed),
+            (Place::Gap | Place::Name | Place::NameGap | Place::Token | Place::Quote, b';') => {
+                Place::Semicolon
+            }
+            (Place::Name | Place::NameGap, b'=') => Place::Equals,
+            (Place::Name | Place::NameGap, _) if is_blank(byte) => Place::NameGap,
+            (Place::Gap | Place::Token | Place::Quote, _) if is_blank(byte) => Place::Gap,
+            (Place::Semicolon | Place::Equals, _) if is_blank(byte) => place,
+            (Place::Equals, b'"') => Place::Quoted,
+            (Place::Semicolon | Place::Name, _) if scan::is_tchar(byte) => Place::Name,
+            (Place::Equals | Place::Token, _) if scan::is_tchar(byte) => Place::Token,
+            _ => return Err(Refusal::ChunkExtension),
+        };
+        Ok(State::Extension { size, place })
+    }
+
+    /// Counts one byte that carries nothing.
+    fn extra(&mut self) -> Result<(), Refusal> {
+        self.extras += 1;
+        if self.extras > limits::CHUNK_EXTRAS { Err(Refusal::ChunkExtrasTooLarge) } else { Ok(()) }
+    }
+
+    /// Moves what has arrived of a chunk to the content before it.
+    fn data(&mut self, left: usize, bytes: &mut [u8]) -> Option<State> {
+        let arrived = left.min(bytes.len() - self.at);
+        bytes.copy_within(self.at..self.at + arrived, self.content);
+        self.content += arrived;
+        self.at += arrived;
+        self.state = State::Data { left: left - arrived };
+        (arrived == left).then_some(State::DataCr)
+    }
+
+    /// One trailer field: checked like a field of a head, and dropped, whatever its name (RFC 9110 section 6.5.1: a recipient
+    /// that does not know a field to be meant for trailers must not merge it into the head).
+    ///
+    /// ```text
+    /// RFC 9112 section 7.1.2
+    /// trailer-section = *( field-line CRLF )
+    /// ```
+    fn trailer(&mut self, mut lines: Lines, bytes: &[u8]) -> Result<Option<State>, Refusal> {
+        // The empty line is no extra.
+        let is_field = bytes.get(self.at).is_some_and(|&byte| byte != b'\r');
+        let limit = if is_field { self.at + limits::CHUNK_EXTRAS - self.extras } else { usize::MAX };
+        let line = lines.next(&bytes[..bytes.len().min(limit)]);
+        self.state = State::Trailers(lines);
+        match line.map_err(|_| Refusal::Trailer)? {
+            Line::Incomplete if bytes.len() >= limit => Err(Refusal::ChunkExtrasTooLarge),
+            Line::Incomplete => Ok(None),
+            Line::Field(_) => {
+                self.extras += lines.start() - self.at;
+                self.at = lines.start();
+                Ok(Some(self.state))
+            }
+            Line::End(behind) => {
+                self.at = behind;
+                Ok(Some(State::Done))
+            }
+        }
+    }
+}
+
+impl State {
+    /// Before the first digit of a chunk size.
+    const SIZE: Self = Self::Size { size: 0, digits: 0 };
+}

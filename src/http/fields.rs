@@ -1,0 +1,287 @@
+//! What the fields of a head mean: who is asked for, how the content is framed, how long the connection lives.
+//!
+//! *Invariant:* nothing here knows where a line begins or ends.
+
+use super::line::{Field, list};
+use super::{Framing, Head, Method, Refusal, Span, Version, limits, scan, target};
+use crate::codec::decimal;
+
+/// Bytes of `X-Request-Id` and `traceparent` at most; longer ones are treated as absent.
+const ID: usize = 128;
+
+// A span counts in u16.
+const _: () = assert!(limits::HEAD <= u16::MAX as usize);
+
+/// The fields that are read; every other one is checked for its syntax and ignored.
+#[derive(Clone, Copy)]
+enum Known {
+    Host,
+    Expect,
+    Connection,
+    TraceParent,
+    ContentType,
+    RequestId,
+    Authorization,
+    ContentLength,
+    ContentEncoding,
+    TransferEncoding,
+}
+
+impl Known {
+    /// Field names are case-insensitive (RFC 9110 section 5.1). Length and first letter tell all of them apart, so that
+    /// a name is compared with one other at most.
+    #[inline]
+    fn named(name: &[u8]) -> Option<Self> {
+        let (known, lower_case): (_, &[u8]) = match (name.len(), name[0] | 0x20) {
+            (4, b'h') => (Self::Host, b"host"),
+            (6, b'e') => (Self::Expect, b"expect"),
+            (10, b'c') => (Self::Connection, b"connection"),
+            (11, b't') => (Self::TraceParent, b"traceparent"),
+            (12, b'c') => (Self::ContentType, b"content-type"),
+            (12, b'x') => (Self::RequestId, b"x-request-id"),
+            (13, b'a') => (Self::Authorization, b"authorization"),
+            (14, b'c') => (Self::ContentLength, b"content-length"),
+            (16, b'c') => (Self::ContentEncoding, b"content-encoding"),
+            (17, b't') => (Self::TransferEncoding, b"transfer-encoding"),
+            _ => return None,
+        };
+        name.eq_ignore_ascii_case(lower_case).then_some(known)
+    }
+}
+
+/// A head while its fields arrive.
+#[derive(Clone, Debug)]
+pub(super) struct Fields {
+    /// What is known so far. The request line fills in its part.
+    pub(super) head: Head,
+    /// The authority of an absolute-form target; empty for every other form.
+    pub(super) authority: Span,
+    /// How many field lines there were.
+    count: usize,
+    /// One bit for each [`Known`] field that was there.
+    seen: u16,
+    /// `Connection: close` was there.
+    close: bool,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        let none = Span::default();
+        let head = Head {
+            method: Method::Unknown,
+            version: Version::Http11,
+            method_name: none,
+            target: none,
+            path: none,
+            query: none,
+            host: none,
+            authorization: none,
+            content_type: none,
+            content_encoding: none,
+            request_id: none,
+            traceparent: none,
+            framing: Framing::Length(0),
+            expects_continue: false,
+            keep_alive: false,
+            len: 0,
+        };
+        Self { head, authority: none, count: 0, seen: 0, close: false }
+    }
+}
+
+impl Fields {
+    /// Whether there can be no further field.
+    #[inline]
+    pub(super) fn are_full(&self) -> bool {
+        self.count == limits::FIELDS
+    }
+
+    /// Takes in one field line.
+    #[inline]
+    pub(super) fn take(&mut self, bytes: &[u8], field: &Field) -> Result<(), Refusal> {
+        self.count += 1;
+        let Some(known) = Known::named(&bytes[field.name..field.colon]) else { return Ok(()) };
+        let span = span(field.value, field.end);
+        let value = span.of(bytes);
+        match known {
+            Known::Host => self.host(span, value),
+            Known::Expect => self.expect(value),
+            Known::Connection => self.connection(value),
+            Known::TraceParent => self.traceparent(span, value),
+            Known::RequestId => self.request_id(span, value),
+            Known::ContentLength => self.content_length(value),
+            Known::TransferEncoding => self.transfer_encoding(value),
+            Known::Authorization => self.once(known).map(|()| self.head.authorization = span),
+            Known::ContentType => self.once(known).map(|()| self.head.content_type = span),
+            Known::ContentEncoding => self.once(known).map(|()| self.head.content_encoding = span),
+        }
+    }
+
+    /// The head, now that its last field was taken.
+    pub(super) fn finish(&mut self, len: usize) -> Result<Head, Refusal> {
+        let head = &mut self.head;
+        head.len = len;
+        // RFC 9112 section 3.2.
+        if head.version == Version::Http11 && head.host.is_empty() {
+            return Err(Refusal::HostMissing);
+        }
+        // RFC 9112 section 3.2.2: an authority in the target counts instead of Host.
+        if !self.authority.is_empty() {
+            head.host = self.authority;
+        }
+        // RFC 9112 section 9.3.
+        head.keep_alive = !self.close && (head.version == Version::Http11 || head.keep_alive);
+        Ok(*head)
+    }
+
+    /// Notes that a field is there, and whether it was there before.
+    #[inline]
+    fn was_seen(&mut self, known: Known) -> bool {
+        let bit = 1 << known as u16;
+        let seen = self.seen & bit != 0;
+        self.seen |= bit;
+        seen
+    }
+
+    /// A field that means one thing (RFC 9110 section 5.3) comes once: of two, each reader may believe another one.
+    #[inline]
+    fn once(&mut self, known: Known) -> Result<(), Refusal> {
+        if self.was_seen(known) { Err(Refusal::RepeatedField) } else { Ok(()) }
+    }
+
+    /// RFC 9110 section 7.2, RFC 9112 section 3.2.
+    #[inline]
+    fn host(&mut self, span: Span, value: &[u8]) -> Result<(), Refusal> {
+        if self.was_seen(Known::Host) {
+            return Err(Refusal::HostRepeated);
+        }
+        if !target::is_authority(value) {
+            return Err(Refusal::HostInvalid);
+        }
+        self.head.host = span;
+        Ok(())
+    }
+
+    /// ```text
+    /// RFC 9110 section 8.6
+    /// Content-Length = 1*DIGIT
+    /// ```
+    ///
+    /// Stricter: no leading zero, and no repetition even of equal numbers (RFC 9110 would allow `5, 5`). Each has been read
+    /// in two ways by two parsers.
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if self.was_seen(Known::ContentLength) {
+            return Err(Refusal::ContentLengthRepeated);
+        }
+        if self.head.framing == Framing::Chunked {
+            return Err(Refusal::LengthAndCoding);
+        }
+        if let [b'0', _, ..] = value {
+            return Err(Refusal::ContentLength);
+        }
+        let length = decimal::parse(value).ok_or(Refusal::ContentLength)?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if length > limits::BODY {
+            return Err(Refusal::BodyTooLarge);
+        }
+        self.head.framing = Framing::Length(length);
+        Ok(())
+    }
+
+    /// ```text
+    /// RFC 9112 section 6.1, RFC 9110 section 10.1.4
+    /// Transfer-Encoding = #transfer-coding
+    /// transfer-coding   = token *( OWS ";" OWS transfer-parameter )
+    /// ```
+    ///
+    /// Several field lines are one list. Stricter: an empty element is refused, as is a parameter on `chunked`; with a
+    /// Content-Length beside it the request is refused, where RFC 9112 section 6.3 would let the coding win.
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if self.head.version == Version::Http10 {
+            return Err(Refusal::TransferEncodingOn10);
+        }
+        if self.seen & (1 << Known::ContentLength as u16) != 0 {
+            return Err(Refusal::LengthAndCoding);
+        }
+        for coding in list(value) {
+            // `chunked` is the last coding, so nothing comes behind it.
+            if self.head.framing == Framing::Chunked {
+                return Err(Refusal::TransferEncoding);
+            }
+            if !coding.eq_ignore_ascii_case(b"chunked") {
+                return Err(other_coding(coding));
+            }
+            self.head.framing = Framing::Chunked;
+        }
+        Ok(())
+    }
+
+    /// ```text
+    /// RFC 9110 section 10.1.1
+    /// Expect      = #expectation
+    /// expectation = token [ "=" ( token / quoted-string ) parameters ]
+    /// ```
+    ///
+    /// A server MUST ignore `100-continue` from an HTTP/1.0 client; the others came with 1.1.
+    fn expect(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if self.head.version == Version::Http10 {
+            return Ok(());
+        }
+        if !value.eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::Expectation);
+        }
+        self.head.expects_continue = true;
+        Ok(())
+    }
+
+    /// ```text
+    /// RFC 9110 section 7.6.1
+    /// Connection        = #connection-option
+    /// connection-option = token
+    /// ```
+    #[inline]
+    fn connection(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        for option in list(value) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.head.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+        Ok(())
+    }
+
+    fn request_id(&mut self, span: Span, value: &[u8]) -> Result<(), Refusal> {
+        self.once(Known::RequestId)?;
+        if is_id(value) {
+            self.head.request_id = span;
+        }
+        Ok(())
+    }
+
+    /// W3C Trace Context section 3.2: a sender adds one, so the first one is kept.
+    fn traceparent(&mut self, span: Span, value: &[u8]) -> Result<(), Refusal> {
+        if !self.was_seen(Known::TraceParent) && is_id(value) {
+            self.head.traceparent = span;
+        }
+        Ok(())
+    }
+}
+
+/// Why a coding that is not exactly `chunked` is refused. One with another name is well-formed and unknown here; anything
+/// that another parser might take for `chunked` is malformed.
+fn other_coding(coding: &[u8]) -> Refusal {
+    let name = coding.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
+    if scan::is_token(name) && !name.eq_ignore_ascii_case(b"chunked") {
+        Refusal::UnknownCoding
+    } else {
+        Refusal::TransferEncoding
+    }
+}
+
+fn is_id(value: &[u8]) -> bool {
+    (1..=ID).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
+}
+
+/// A span from offsets within a head.
+#[inline]
+pub(super) fn span(start: usize, end: usize) -> Span {
+    Span { start: start as u16, end: end as u16 }
+}
