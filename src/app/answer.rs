@@ -209,7 +209,12 @@ fn name(key: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Writes an answer that needed no store; returns the status.
-pub(super) fn saying(begun: &mut Begun, settings: &Settings, observer: &dyn Observer, saying: Saying) -> Status {
+pub(super) fn saying(
+    begun: &mut Begun,
+    settings: &Settings,
+    observer: &dyn Observer,
+    saying: Saying,
+) -> Status {
     match saying {
         Saying::Problem(problem) => return self::problem(begun, problem),
         Saying::Ready if !observer.is_ready() => return self::problem(begun, Problem::Stopping),
@@ -219,7 +224,10 @@ pub(super) fn saying(begun: &mut Begun, settings: &Settings, observer: &dyn Obse
             answer.field("Allow", allow.as_bytes());
             if grants_cors {
                 answer.field("Access-Control-Allow-Methods", allow.as_bytes());
-                answer.field("Access-Control-Allow-Headers", b"Authorization, Content-Type, X-Request-Id, traceparent");
+                answer.field(
+                    "Access-Control-Allow-Headers",
+                    b"Authorization, Content-Type, X-Request-Id, traceparent",
+                );
                 answer.field("Access-Control-Max-Age", b"86400");
             }
             answer.without_content();

@@ -77,12 +77,7 @@ impl Body {
     }
 }
 
-fn take<T>(
-    member: &mut Option<T>,
-    value: Option<T>,
-    name: &'static str,
-    wrong: Fault,
-) -> Result<(), Fault> {
+fn take<T>(member: &mut Option<T>, value: Option<T>, name: &'static str, wrong: Fault) -> Result<(), Fault> {
     match member.replace(value.ok_or(wrong)?) {
         None => Ok(()),
         Some(_) => Err(Fault::Repeated(name)),
@@ -146,7 +141,11 @@ mod tests {
     #[track_caller]
     fn check(content: &str, expected: Result<(Option<u32>, Option<bool>), Fault>) {
         let decoded = Body::decode(content.as_bytes());
-        assert_eq!(decoded.map(|body| (body.position.map(Position::secs), body.playing)), expected, "{content}");
+        assert_eq!(
+            decoded.map(|body| (body.position.map(Position::secs), body.playing)),
+            expected,
+            "{content}"
+        );
     }
 
     #[test]

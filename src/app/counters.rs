@@ -12,7 +12,8 @@ use crate::streams::batch::{Action, Notes, Replace, Verdict};
 
 /// The upper bounds of the duration buckets, in microseconds; one more bucket takes all that is longer.
 pub const BOUNDS: [u64; 15] = [
-    25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000,
+    25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
+    10_000_000,
 ];
 
 /// The methods that are told apart, with their labels.
@@ -204,7 +205,9 @@ mod tests {
 
     #[test]
     fn a_bucket_takes_its_bound() {
-        for (micros, expected) in [(0, 0), (25, 0), (26, 1), (1000, 5), (1001, 6), (10_000_000, 14), (u64::MAX, 15)] {
+        for (micros, expected) in
+            [(0, 0), (25, 0), (26, 1), (1000, 5), (1001, 6), (10_000_000, 14), (u64::MAX, 15)]
+        {
             assert_eq!(bucket(micros), expected, "{micros}");
         }
     }

@@ -245,7 +245,7 @@ impl App {
     }
 
     /// The interim answer to a client that waits for it.
-    pub fn go_on(&mut self, origin: Origin, batch: &mut Batch) -> Exchange {
+    pub fn go_on(&self, origin: Origin, batch: &Batch) -> Exchange {
         self.exchange(origin, Method::Unknown, batch)
     }
 
@@ -264,7 +264,14 @@ impl App {
     }
 
     /// Appends the answer to `out`; then counts and logs it. `micros` is the steady clock now.
-    pub fn encode(&mut self, exchange: &Exchange, close: bool, micros: u64, batch: &Batch, out: &mut Vec<u8>) {
+    pub fn encode(
+        &mut self,
+        exchange: &Exchange,
+        close: bool,
+        micros: u64,
+        batch: &Batch,
+        out: &mut Vec<u8>,
+    ) {
         if let Plan::Say(Saying::Continue) = exchange.plan {
             return out.extend_from_slice(CONTINUE);
         }

@@ -65,7 +65,9 @@ impl Problem {
             Self::Credentials => Status::Unauthorized,
             Self::Forbidden | Self::ForeignHost => Status::Forbidden,
             Self::MediaType | Self::ContentCoding => Status::UnsupportedMediaType,
-            Self::Truncated | Self::IdMissing | Self::Query(_) | Self::User | Self::Body(_) => Status::BadRequest,
+            Self::Truncated | Self::IdMissing | Self::Query(_) | Self::User | Self::Body(_) => {
+                Status::BadRequest
+            }
         }
     }
 
@@ -80,7 +82,9 @@ impl Problem {
             Self::NoPath => "There is nothing at this path; streams are at `/?id=VIDEO`.",
             Self::Method(_) => "This path does not have this method; `Allow` names those it has.",
             Self::UnknownMethod => "This method is not implemented; methods are in capitals.",
-            Self::Credentials => "Valid credentials are needed; send `Authorization: Basic` with user and token.",
+            Self::Credentials => {
+                "Valid credentials are needed; send `Authorization: Basic` with user and token."
+            }
             Self::Forbidden => "This call is for loopback or for users marked `admin`; use one of them.",
             Self::ForeignHost => "Changing calls name this server by address or as localhost; use that.",
             Self::IdMissing => "The query has no `id`; say which video with `/?id=VIDEO`.",
@@ -102,7 +106,9 @@ fn query_detail(fault: query::Fault, out: &mut Vec<u8>) {
         query::Fault::Empty(name) => say(["The query has an empty `", name, "`; give it a value."]),
         query::Fault::Utf8(name) => say(["`", name, "` is not UTF-8; percent-encode its UTF-8 bytes."]),
         query::Fault::Control(name) => say(["`", name, "` holds a control character; remove it."]),
-        query::Fault::Percent => say(["The query has a `%` without two hex digits", "; ", "write %25 for it."]),
+        query::Fault::Percent => {
+            say(["The query has a `%` without two hex digits", "; ", "write %25 for it."]);
+        }
         query::Fault::Alone(name, other) => {
             say(["`", name, "` needs `"]);
             say([other, "` beside it", "; give both."]);
@@ -117,7 +123,9 @@ fn query_detail(fault: query::Fault, out: &mut Vec<u8>) {
 
 fn body_detail(fault: body::Fault, out: &mut Vec<u8>) {
     let text = match fault {
-        body::Fault::Time => "`time` is no position below 100 hours; write \\\"M:SS\\\", \\\"H:MM:SS\\\" or seconds.",
+        body::Fault::Time => {
+            "`time` is no position below 100 hours; write \\\"M:SS\\\", \\\"H:MM:SS\\\" or seconds."
+        }
         body::Fault::State => "`state` is neither \\\"playing\\\" nor \\\"paused\\\"; write one of them.",
         body::Fault::Repeated("state") => "The body has `state` more than once; give it once.",
         body::Fault::Repeated(_) => "The body has `time` more than once; give it once.",

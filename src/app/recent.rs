@@ -64,7 +64,9 @@ impl Recent {
         let what = match (entry.outcome.verdict, entry.command.action) {
             (Verdict::Full, _) => What::Refused,
             (Verdict::Started | Verdict::Renewed, _) if notes.over_limit => What::Reported,
-            (Verdict::Started | Verdict::Renewed, Action::Start { .. }) if notes.replaced > 0 => What::Replaced,
+            (Verdict::Started | Verdict::Renewed, Action::Start { .. }) if notes.replaced > 0 => {
+                What::Replaced
+            }
             (Verdict::Started, _) => What::Admitted,
             _ => return,
         };
@@ -139,7 +141,9 @@ mod tests {
         note(&workers[0], 100, b"w", Verdict::Full, start);
         note(&workers[1], 101, b"x", Verdict::Told, Action::Look);
         let latest = Recent::latest(&workers);
-        let shown = |i: usize| format!("{:?} {:?} {:?} {:?}", latest[i].user, latest[i].id, latest[i].device, latest[i].what);
+        let shown = |i: usize| {
+            format!("{:?} {:?} {:?} {:?}", latest[i].user, latest[i].id, latest[i].device, latest[i].what)
+        };
         assert_eq!((latest.len(), shown(0)), (KEPT, r#""ann" "w" None Refused"#.into()));
         assert_eq!(shown(1), r#""ann" "v99" Some("tv") Admitted"#);
         assert_eq!(shown(KEPT - 1), format!(r#""ann" "v{}" Some("tv") Admitted"#, 101 - KEPT));

@@ -116,12 +116,7 @@ impl App {
             (true, Some(_)) => Action::End,
         };
         let limit = self.credentials.limit_of(batch.arena.get(*user), self.settings.limit);
-        Ok(Plan::Ask(batch.push(Command {
-            user: *user,
-            key: query.key.unwrap_or_default(),
-            limit,
-            action,
-        })))
+        Ok(Plan::Ask(batch.push(Command { user: *user, key: query.key.unwrap_or_default(), limit, action })))
     }
 
     fn authenticate(&self, request: &Request, batch: &mut Batch) -> Result<auth::User, Failure> {

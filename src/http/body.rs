@@ -266,3 +266,6 @@ impl State {
     /// Before the first digit of a chunk size.
     const SIZE: Self = Self::Size { size: 0, digits: 0 };
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,6 @@ use super::{Framing, Head, Method, Refusal, Span};
 #[derive(Default)]
 pub struct Receiver(Stage);
 
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack; boxed only while a request is incomplete")]
 enum Stage {
     Head(Parser),
     Body { head: Head, body: Body, continued: bool },

@@ -174,9 +174,13 @@ mod tests {
     #[test]
     fn a_204_has_neither_content_nor_length() {
         let mut out = Vec::new();
-        Answer::begin(&mut out, Status::NoContent, &shared(None), b"i", Persistence::Keep, false).without_content();
+        Answer::begin(&mut out, Status::NoContent, &shared(None), b"i", Persistence::Keep, false)
+            .without_content();
         let text = String::from_utf8(out).unwrap();
-        assert!(text.starts_with("HTTP/1.1 204 No Content\r\n") && text.ends_with("X-Request-Id: i\r\n\r\n"), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 204 No Content\r\n") && text.ends_with("X-Request-Id: i\r\n\r\n"),
+            "{text}"
+        );
     }
 
     #[test]

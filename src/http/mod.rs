@@ -40,7 +40,8 @@ pub mod limits {
     pub const FIELDS: usize = 100;
     /// Bytes of content, after a transfer coding is taken off.
     pub const BODY: usize = 8 * 1024;
-    /// Bytes of chunk extensions and trailer fields of one message, in all.
+    /// Bytes of chunk extensions, leading zeros of chunk sizes and trailer fields of one message, in all: what a
+    /// chunked message may hold besides its content.
     pub const CHUNK_EXTRAS: usize = 4 * 1024;
 }
 
@@ -120,7 +121,7 @@ pub struct Head {
     pub path: Span,
     /// The target's query, without its `?`; empty when absent.
     pub query: Span,
-    /// `Host`, valid.
+    /// `Host`, valid; an authority in the target counts in its place (RFC 9112 section 3.2.2).
     pub host: Span,
     /// `Authorization`, blanks around it taken off, as are those of the fields below.
     pub authorization: Span,
@@ -206,7 +207,9 @@ impl Refusal {
     pub fn detail(self) -> &'static str {
         match self {
             Self::RequestLine => "The request line is not `METHOD target HTTP/1.1` with single spaces.",
-            Self::SecondEmptyLine => "More than one empty line came before the request line; send at most one.",
+            Self::SecondEmptyLine => {
+                "More than one empty line came before the request line; send at most one."
+            }
             Self::BareLineFeed => "A line ended in LF alone; end every line with CRLF.",
             Self::BareCarriageReturn => "A CR came without its LF; end every line with CRLF.",
             Self::Target => "The request target is malformed; percent-encode what a URI cannot hold.",
@@ -224,15 +227,23 @@ impl Refusal {
             Self::HostMissing => "HTTP/1.1 needs a Host field; send one.",
             Self::HostRepeated => "There is more than one Host field; send one.",
             Self::HostInvalid => "The host is not `host` or `host:port`; send a valid one.",
-            Self::ContentLength => "Content-Length is not a plain decimal number; send one without sign or leading zero.",
+            Self::ContentLength => {
+                "Content-Length is not a plain decimal number; send one without sign or leading zero."
+            }
             Self::ContentLengthRepeated => "There is more than one Content-Length; send one.",
-            Self::LengthAndCoding => "Content-Length and Transfer-Encoding exclude each other; send one of them.",
+            Self::LengthAndCoding => {
+                "Content-Length and Transfer-Encoding exclude each other; send one of them."
+            }
             Self::TransferEncoding => "Transfer-Encoding must be `chunked`, once and last.",
             Self::TransferEncodingOn10 => "HTTP/1.0 has no Transfer-Encoding; send Content-Length.",
-            Self::UnknownCoding => "Only the transfer coding `chunked` is implemented; send that or Content-Length.",
+            Self::UnknownCoding => {
+                "Only the transfer coding `chunked` is implemented; send that or Content-Length."
+            }
             Self::Expectation => "Only `Expect: 100-continue` can be met; send that or no Expect.",
             Self::BodyTooLarge => "The body is larger than 8192 bytes; send a smaller one.",
-            Self::ChunkSize => "A chunk size is not a plain hexadecimal number followed by CRLF or an extension.",
+            Self::ChunkSize => {
+                "A chunk size is not a plain hexadecimal number followed by CRLF or an extension."
+            }
             Self::ChunkExtension => "A chunk extension is malformed; leave it out.",
             Self::ChunkEnd => "A chunk is not followed by CRLF; send as many bytes as its size says.",
             Self::Trailer => "A trailer field is malformed; leave it out.",
@@ -240,3 +251,6 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod torture;

@@ -267,3 +267,6 @@ fn method(name: &[u8]) -> Method {
         _ => Method::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;

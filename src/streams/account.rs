@@ -292,7 +292,9 @@ impl Account {
                 let other = turn.arena.get(other);
                 // One stream gives way; where the limit was lowered meanwhile that may not be enough.
                 match self.streams.iter().position(|s| s.plays() && s.key.as_bytes() == other) {
-                    Some(i) if excess == 1 => return Ok((Notes { replaced: 1, ..notes }, self.replace(turn, i))),
+                    Some(i) if excess == 1 => {
+                        return Ok((Notes { replaced: 1, ..notes }, self.replace(turn, i)));
+                    }
                     _ => return Err(self.full(turn)),
                 }
             }

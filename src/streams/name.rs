@@ -21,7 +21,10 @@ pub struct Name(Kept);
 #[derive(Clone)]
 enum Kept {
     /// The first `len` bytes are the name.
-    Inline { len: u8, bytes: [u8; INLINE] },
+    Inline {
+        len: u8,
+        bytes: [u8; INLINE],
+    },
     Boxed(Box<[u8]>),
 }
 

@@ -188,9 +188,15 @@ mod tests {
     #[test]
     fn refuses_what_is_no_pair() {
         check(b"", Err(Failure::Missing));
-        for authorization in
-            [&b"Basic"[..], b"Basic ", b"BasicYTpi", b"Bearer YTpi", b"Basic YTpi=", b"Basic YTp", b"Basic YT pi"]
-        {
+        for authorization in [
+            &b"Basic"[..],
+            b"Basic ",
+            b"BasicYTpi",
+            b"Bearer YTpi",
+            b"Basic YTpi=",
+            b"Basic YTp",
+            b"Basic YT pi",
+        ] {
             check(authorization, Err(Failure::Malformed));
         }
         for pair in [&b""[..], b"alice", b":x", b"a\0b:x", b"a\r\nb:x", b"\xFF:x", "a\u{85}:x".as_bytes()] {

@@ -38,8 +38,15 @@ impl Keys {
             let key = line.trim_ascii();
             match key.len() {
                 0 => continue,
-                1..MIN_KEY => return Err((i + 1, format!("a key has at least {MIN_KEY} bytes, this one {}", key.len()))),
-                _ if keys.len() == MAX_KEYS => return Err((i + 1, format!("there may be {MAX_KEYS} keys at most"))),
+                1..MIN_KEY => {
+                    return Err((
+                        i + 1,
+                        format!("a key has at least {MIN_KEY} bytes, this one {}", key.len()),
+                    ));
+                }
+                _ if keys.len() == MAX_KEYS => {
+                    return Err((i + 1, format!("there may be {MAX_KEYS} keys at most")));
+                }
                 _ => keys.push(HmacKey::new(key)),
             }
         }
@@ -189,7 +196,8 @@ mod tests {
     #[test]
     fn refuses_a_file_without_a_good_key() {
         let five = [KEY; 5].join("\n");
-        for (text, line) in [("", 1), ("\n\n", 1), ("short", 1), (&*format!("{KEY}\nshort\n"), 2), (&five, 5)] {
+        for (text, line) in [("", 1), ("\n\n", 1), ("short", 1), (&*format!("{KEY}\nshort\n"), 2), (&five, 5)]
+        {
             assert_eq!(Keys::read(text.as_bytes()).err().map(|(line, _)| line), Some(line), "{text}");
         }
     }

@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn lets_in_who_has_the_token() {
-        let users = read("# staff\n\nann:HASH\nbob:HASH:5\r\nops:HASH::admin\nŻółw:HASH:1000:admin\ncat:HASH:7:\n");
+        let users =
+            read("# staff\n\nann:HASH\nbob:HASH:5\r\nops:HASH::admin\nŻółw:HASH:1000:admin\ncat:HASH:7:\n");
         let users = users.unwrap();
         assert_eq!(users.count(), 5);
         let grant = |limit, admin| Ok(Grant { limit, admin });

@@ -13,7 +13,11 @@ struct Script {
 }
 
 fn policy(when_full: WhenFull, adopt_until: u64) -> Policy {
-    Policy { lease: Span::from_secs(LEASE), when_full, adopt_until: Timestamp::from_millis(adopt_until * 1000) }
+    Policy {
+        lease: Span::from_secs(LEASE),
+        when_full,
+        adopt_until: Timestamp::from_millis(adopt_until * 1000),
+    }
 }
 
 fn key(arena: &mut Arena, text: &str) -> Word {
@@ -223,7 +227,11 @@ fn the_named_stream_gives_way_only_if_the_user_is_full() {
         (5, "beat c pause", "Renewed 2 yes 0:00 paused 90s"),
         (5, "start g", "Started 3 yes 0:00 90s"),
         // A paused stream holds no slot, so ending it would not make room.
-        (6, "start h over c", "Full 3 no retry 85s [c 0:00 paused 89s] [d 0:00 85s] [f 0:00 88s] [g 0:00 89s]"),
+        (
+            6,
+            "start h over c",
+            "Full 3 no retry 85s [c 0:00 paused 89s] [d 0:00 85s] [f 0:00 88s] [g 0:00 89s]",
+        ),
         (7, "start c over d", "Renewed 3 yes 0:00 90s other d replaced 1"),
     ]);
 }
@@ -238,7 +246,11 @@ fn the_oldest_gives_way_where_the_policy_says_so() {
         (1, "start d", "Started 3 yes 0:00 90s other a replaced 1"),
         (2, "beat b pause", "Renewed 2 yes 0:00 paused 90s"),
         (2, "start e", "Started 3 yes 0:00 90s"),
-        (3, "beat b resume", "Full 3 no retry 87s [b 0:00 paused 90s] [c 0:00 87s] [d 0:00 88s] [e 0:00 89s]"),
+        (
+            3,
+            "beat b resume",
+            "Full 3 no retry 87s [b 0:00 paused 90s] [c 0:00 87s] [d 0:00 88s] [e 0:00 89s]",
+        ),
         (3, "start b", "Renewed 3 yes 0:00 90s other c replaced 1"),
         // The limit was lowered meanwhile: as many give way as it takes, and the first is named.
         (4, "start f limit 1", "Started 1 yes 0:00 90s other b replaced 3"),

@@ -1,0 +1,82 @@
+//! The files of `--users` and `--secret`: read at the start, and again on SIGHUP.
+//!
+//! *Invariant:* a file that cannot be used changes nothing, and is told of with its name and line.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::app::auth::Credentials;
+use crate::app::auth::signed::Keys;
+use crate::app::auth::users::Users;
+use crate::config::Mode;
+
+/// More than any list of keys needs: whoever names another file by mistake should hear so.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// Reads the credentials. Says what it read, for the operator.
+///
+/// # Errors
+///
+/// A sentence with the file, the line and what is wrong.
+pub fn load(mode: &Mode) -> Result<(Credentials, String), String> {
+    match mode {
+        Mode::Open => Ok((Credentials::Open, "anybody is let in (--open)".into())),
+        Mode::Users(path) => {
+            let users = users(path)?;
+            let said = format!("{} users from {}", users.count(), path.display());
+            Ok((Credentials::Users(users), said))
+        }
+        Mode::Secret(path) => {
+            let keys = keys(path)?;
+            let mut said = format!("{} keys from {}", keys.count(), path.display());
+            if keys.count() == 1 {
+                said = format!("1 key from {}", path.display());
+            }
+            if is_world_readable(path) {
+                let _ = write!(
+                    said,
+                    "; warning: everybody on this machine can read it, `chmod o= {}`",
+                    path.display()
+                );
+            }
+            Ok((Credentials::Signed(keys), said))
+        }
+    }
+}
+
+/// Reads the keys of a secret file.
+///
+/// # Errors
+///
+/// As for [`load`].
+pub fn keys(path: &Path) -> Result<Keys, String> {
+    let mut text = Vec::new();
+    let file = open(path)?;
+    file.take(MAX_SECRET)
+        .read_to_end(&mut text)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Keys::read(&text).map_err(|(line, what)| at(path, line, &what))
+}
+
+fn users(path: &Path) -> Result<Users, String> {
+    // Counted first, so that the table is made once and in the right size.
+    let lines = BufReader::with_capacity(1 << 16, open(path)?);
+    let count = lines.split(b'\n').take_while(Result::is_ok).count();
+    let lines = BufReader::with_capacity(1 << 16, open(path)?);
+    Users::read(lines, count).map_err(|(line, what)| at(path, line, &what))
+}
+
+fn open(path: &Path) -> Result<File, String> {
+    File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))
+}
+
+fn at(path: &Path, line: usize, what: &str) -> String {
+    format!("{}, line {line}: {what}", path.display())
+}
+
+fn is_world_readable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}

@@ -1,0 +1,216 @@
+//! The main thread: accepts connections, deals them to the workers in turn, and listens for signals.
+//!
+//! *Invariant:* a failing `accept` neither ends nor spins it.
+
+use core::net::SocketAddr;
+use std::io::{self, Read};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::poller::{Event, Poll, Poller};
+use super::shared::{Errand, Inbox, Shared};
+use super::sys;
+use super::worker::MAX_REFUSED;
+use crate::app::Side;
+use crate::app::counters::Counters;
+
+/// How long to wait before the next attempt when `accept` has failed for want of descriptors or memory.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// How many connections the admin listener may have beyond `--max-connections`: an operator wants in when all is full.
+const ADMIN_RESERVE: usize = 64;
+/// How often to look whether the workers are done, while stopping.
+const STOP_TICK: Duration = Duration::from_millis(5);
+
+const PUBLIC: u64 = 0;
+const ADMIN: u64 = 1;
+const SIGNALS: u64 = 2;
+
+/// The listening sockets, and whom they deal to.
+pub struct Listener {
+    public: Option<TcpListener>,
+    admin: Option<TcpListener>,
+    /// A byte a signal: its number.
+    signals: UnixStream,
+    poller: Poller,
+    shared: Arc<Shared>,
+    inboxes: Vec<Arc<Inbox>>,
+    counters: Arc<Counters>,
+    max_connections: usize,
+    next: usize,
+    /// A socket may hold connections that nobody will tell of again: the last `accept` failed.
+    retry: bool,
+}
+
+/// What the listener hears that is not for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Stop.
+    Stop(u8),
+    /// Read the files again.
+    Reload,
+}
+
+impl Listener {
+    /// A listener that has not begun.
+    pub fn new(
+        public: TcpListener,
+        admin: Option<TcpListener>,
+        signals: UnixStream,
+        shared: Arc<Shared>,
+        inboxes: Vec<Arc<Inbox>>,
+        counters: Arc<Counters>,
+        max_connections: usize,
+    ) -> io::Result<Self> {
+        let mut poller = Poller::new(8)?;
+        signals.set_nonblocking(true)?;
+        poller.add(signals.as_fd(), SIGNALS)?;
+        for (listener, token) in [(Some(&public), PUBLIC), (admin.as_ref(), ADMIN)] {
+            let Some(listener) = listener else { continue };
+            listener.set_nonblocking(true)?;
+            sys::set_backlog(listener.as_fd(), 4096)?;
+            poller.add(listener.as_fd(), token)?;
+        }
+        let public = Some(public);
+        Ok(Self {
+            public,
+            admin,
+            signals,
+            poller,
+            shared,
+            inboxes,
+            counters,
+            max_connections,
+            next: 0,
+            retry: false,
+        })
+    }
+
+    /// Accepts until told to stop; then until the workers are done, or `grace` has passed, or it is told once more.
+    /// `reload` is called at each SIGHUP. Returns the number of the second signal, if there was one.
+    pub fn run(mut self, grace: Duration, mut reload: impl FnMut()) -> Option<u8> {
+        let mut events = Vec::new();
+        let mut stop_by: Option<Instant> = None;
+        while self.shared.working.load(Relaxed) > 0 && stop_by.is_none_or(|by| Instant::now() < by) {
+            let tick = stop_by.map(|_| STOP_TICK);
+            for heard in self.turn(&mut events, tick) {
+                match heard {
+                    Heard::Reload => reload(),
+                    Heard::Stop(signal) if stop_by.is_some() => return Some(signal),
+                    Heard::Stop(_) => {
+                        stop_by = Some(Instant::now() + grace);
+                        self.stop();
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn turn(&mut self, events: &mut Vec<Event>, tick: Option<Duration>) -> Vec<Heard> {
+        let timeout = if self.retry { Some(tick.map_or(BACK_OFF, |tick| tick.min(BACK_OFF))) } else { tick };
+        if let Err(error) = self.poller.wait(events, timeout) {
+            eprintln!("streamer: cannot wait for connections: {error}");
+            std::thread::sleep(BACK_OFF);
+        }
+        let mut heard = Vec::new();
+        if std::mem::take(&mut self.retry) {
+            self.accept_all(Side::Public);
+            self.accept_all(Side::Admin);
+        }
+        for event in &*events {
+            match event.token {
+                PUBLIC => self.accept_all(Side::Public),
+                ADMIN => self.accept_all(Side::Admin),
+                _ => heard.extend(self.hear()),
+            }
+        }
+        heard
+    }
+
+    fn hear(&mut self) -> Vec<Heard> {
+        let mut numbers = [0; 64];
+        let mut heard = Vec::new();
+        while let Ok(n @ 1..) = self.signals.read(&mut numbers) {
+            heard.extend(numbers[..n].iter().map(|&number| match i32::from(number) {
+                sys::SIGHUP => Heard::Reload,
+                _ => Heard::Stop(number),
+            }));
+        }
+        heard
+    }
+
+    /// Deals what is waiting already, closes the public socket, and tells the workers. The admin listener goes on, so
+    /// that `/readyz` can say what is happening.
+    fn stop(&mut self) {
+        self.accept_all(Side::Public);
+        if let Some(public) = self.public.take() {
+            self.poller.remove(public.as_fd());
+        }
+        self.shared.stopping.store(true, Relaxed);
+        self.inboxes.iter().for_each(|inbox| inbox.ring());
+    }
+
+    fn accept_all(&mut self, side: Side) {
+        let listener = match side {
+            Side::Public => self.public.as_ref(),
+            Side::Admin => self.admin.as_ref(),
+        };
+        // The handle is cloned by reference only: dealing needs the rest of `self`.
+        let Some(listener) = listener.and_then(|listener| listener.try_clone().ok()) else { return };
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => self.deal(stream, peer, side),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    // The client has gone already, or a signal came.
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ => {
+                        self.longest_idle().leave(Errand::Reclaim);
+                        self.retry = true;
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn deal(&mut self, stream: TcpStream, peer: SocketAddr, side: Side) {
+        self.counters.accepted.bump();
+        if stream.set_nonblocking(true).is_err() {
+            self.counters.closed.bump();
+            return;
+        }
+        // Answers are written whole; waiting for more to send would only delay them.
+        let _ = stream.set_nodelay(true);
+        let reserve = if side == Side::Admin { ADMIN_RESERVE } else { 0 };
+        let open = self.shared.open.fetch_add(1, Relaxed);
+        let full = open >= self.max_connections + reserve;
+        if open >= self.max_connections + ADMIN_RESERVE + MAX_REFUSED {
+            // So many are being told already that there is no room that this one has to go without.
+            self.shared.open.fetch_sub(1, Relaxed);
+            self.counters.refused.bump();
+            self.counters.closed.bump();
+            return;
+        }
+        let inbox = if full { self.longest_idle() } else { self.next_inbox() };
+        inbox.leave(Errand::Serve { stream, peer, side, full });
+    }
+
+    fn next_inbox(&mut self) -> &Inbox {
+        self.next = (self.next + 1) % self.inboxes.len();
+        &self.inboxes[self.next]
+    }
+
+    /// The worker that has the connection that has been idle longest; any one when none is idle.
+    fn longest_idle(&mut self) -> &Inbox {
+        let since = |inbox: &Arc<Inbox>| inbox.idle_since.load(Relaxed);
+        match (0..self.inboxes.len()).min_by_key(|&i| since(&self.inboxes[i])) {
+            Some(i) if since(&self.inboxes[i]) < u64::MAX => &self.inboxes[i],
+            _ => self.next_inbox(),
+        }
+    }
+}

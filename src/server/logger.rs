@@ -1,0 +1,193 @@
+//! The thread that writes the access log.
+//!
+//! A worker puts a turn's lines into its own slot, under a lock that the logger holds just long enough to swap the slot
+//! for an empty one. When a slot is full, because whoever reads the log has stalled, lines are lost and counted; no
+//! answer waits for a log.
+//!
+//! *Invariant:* nothing is written while a slot is locked.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::app::counters::Counters;
+use crate::app::log::{self, Format};
+
+/// How many bytes of lines may wait in a slot.
+const SLOT: usize = 1 << 20;
+/// How long lines are gathered, so that a busy server makes a hundred writes a second and not a hundred thousand.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// What workers and the logger share.
+pub struct Logger {
+    format: Format,
+    slots: Vec<Mutex<Vec<u8>>>,
+    /// Whether there is something in a slot.
+    waiting: Mutex<bool>,
+    more: Condvar,
+    /// Lines lost that the log does not yet say.
+    lost: AtomicU64,
+    stopping: AtomicBool,
+    /// Where the logger counts lines that could not be written.
+    counters: Arc<Counters>,
+}
+
+impl Logger {
+    /// A logger for so many workers.
+    pub fn new(format: Format, workers: usize, counters: Arc<Counters>) -> Self {
+        Self {
+            format,
+            slots: (0..workers).map(|_| Mutex::default()).collect(),
+            waiting: Mutex::new(false),
+            more: Condvar::new(),
+            lost: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            counters,
+        }
+    }
+
+    /// Takes a worker's lines and leaves `lines` empty. What does not fit is counted in `counters` and gone.
+    pub fn take(&self, worker: usize, lines: &mut Vec<u8>, counters: &Counters) {
+        let mut slot = self.slots[worker].lock().unwrap_or_else(PoisonError::into_inner);
+        let first = slot.is_empty();
+        if first {
+            std::mem::swap(&mut *slot, lines);
+        } else if slot.len() + lines.len() <= SLOT {
+            slot.append(lines);
+        } else {
+            drop(slot);
+            let lost = count(lines);
+            counters.lines_lost.add(lost);
+            self.lost.fetch_add(lost, Relaxed);
+            lines.clear();
+            return;
+        }
+        drop(slot);
+        if first {
+            self.wake();
+        }
+    }
+
+    /// Writes whatever is left, and ends `run`.
+    pub fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.more.notify_one();
+    }
+
+    /// Writes lines to `out` until told to stop.
+    pub fn run(&self, mut out: impl Write) {
+        let mut lines = Vec::new();
+        loop {
+            let stopping = self.stopping.load(Relaxed);
+            for slot in &self.slots {
+                std::mem::swap(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner), &mut lines);
+                self.write(&mut out, &lines);
+                lines.clear();
+            }
+            if stopping {
+                return;
+            }
+            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = self.more.wait_while(waiting, |waiting| !*waiting);
+            *waiting.unwrap_or_else(PoisonError::into_inner) = false;
+            if !self.stopping.load(Relaxed) {
+                std::thread::sleep(GATHER);
+            }
+        }
+    }
+
+    fn write(&self, out: &mut impl Write, lines: &[u8]) {
+        let lost = self.lost.swap(0, Relaxed);
+        let mut said = Vec::new();
+        if lost > 0 {
+            log::write_lost(self.format, lost, &mut said);
+        }
+        if lines.is_empty() && lost == 0 {
+            return;
+        }
+        let written = out.write_all(lines).and_then(|()| out.write_all(&said)).and_then(|()| out.flush());
+        if written.is_err() {
+            // As good as lost; how many of them came through nobody can say.
+            self.counters.lines_lost.add(count(lines));
+            self.lost.fetch_add(lost, Relaxed);
+        }
+    }
+}
+
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn logger() -> Logger {
+        Logger::new(Format::Text, 2, Arc::default())
+    }
+
+    #[test]
+    fn writes_all_lines_in_the_order_of_each_worker() {
+        let logger = logger();
+        let counters = Counters::default();
+        for i in 0..100 {
+            logger.take(i % 2, &mut format!("{} {i}\n", i % 2).into_bytes(), &counters);
+        }
+        logger.stop();
+        let mut out = Vec::new();
+        logger.run(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        for worker in 0..2 {
+            let mine = text.lines().filter_map(|line| line.strip_prefix(&format!("{worker} ")));
+            assert!(mine.map(|n| n.parse::<usize>().unwrap()).eq((worker..100).step_by(2)));
+        }
+    }
+
+    /// A pipe whose reader has stalled: each write waits for a permit.
+    struct Stalled(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stalled_log_loses_lines_says_how_many_and_holds_up_nobody() {
+        let logger = logger();
+        let counters = Counters::default();
+        let (permits, stalled) = mpsc::channel();
+        let written = Arc::new(Mutex::default());
+        let out = Stalled(stalled, Arc::clone(&written));
+        std::thread::scope(|scope| {
+            scope.spawn(|| logger.run(out));
+            let line = [&[b'x'; 1023][..], b"\n"].concat();
+            for _ in 0..4096 {
+                logger.take(0, &mut line.clone(), &counters);
+            }
+            let lost = counters.lines_lost.get();
+            assert!((2048..=4096).contains(&lost), "{lost}");
+            logger.stop();
+            drop(permits);
+        });
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches("x\n").count() as u64, 4096 - counters.lines_lost.get());
+        let said = text
+            .lines()
+            .filter_map(|line| line.strip_suffix(" log lines were lost: the log was not read in time"));
+        assert_eq!(said.map(|n| n.parse::<u64>().unwrap()).sum::<u64>(), counters.lines_lost.get());
+    }
+}

@@ -1,0 +1,349 @@
+//! Sockets, threads, signals, files and the clock: everything that the other rooms may not touch.
+//!
+//! ```text
+//! listener ──accept──▶ inbox ──▶ worker ⟲ turn ──lines──▶ logger
+//!     ▲                            │
+//!  signals                       store ◀── sweeper
+//! ```
+//!
+//! *Invariant:* threads are made here, once, and their number does not depend on the load.
+
+mod clock;
+mod connection;
+mod deadlines;
+mod files;
+mod listener;
+mod logger;
+mod observer;
+mod poller;
+mod shared;
+mod sweeper;
+mod sys;
+mod worker;
+
+use core::net::SocketAddr;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::IntoRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::app::auth::Credentials;
+use crate::app::counters::Counters;
+use crate::app::recent::Recent;
+use crate::app::{App, Observer, Settings, log};
+use crate::config::{Config, LogFormat, Mode, StoreKind};
+use crate::store::Store;
+use crate::store::memory::Memory;
+use crate::streams::account::Policy;
+
+use clock::Clock;
+use listener::Listener;
+use logger::Logger;
+use observer::Watcher;
+use shared::{Inbox, Shared};
+use worker::{Parts, Worker};
+
+pub use files::keys;
+
+/// Descriptors that are no client connections: standard streams, listeners, signals, log, and a few at a worker each.
+const RESERVED_FILES: u64 = 32;
+const FILES_PER_WORKER: u64 = 4;
+
+/// A server that is bound and ready to run.
+pub struct Server {
+    config: Config,
+    listen: SocketAddr,
+    admin: Option<SocketAddr>,
+    max_connections: usize,
+    /// What was read for `--users` or `--secret`.
+    credentials: String,
+    shared: Arc<Shared>,
+    listener: Listener,
+    threads: Vec<JoinHandle<()>>,
+    sweeper: JoinHandle<()>,
+    logger: Option<(Arc<Logger>, JoinHandle<()>)>,
+}
+
+/// How a server is told to stop, or to read its files again, by anybody who has the other end of its pipe: a byte with
+/// the number of the signal.
+pub struct Signals(UnixStream);
+
+impl Signals {
+    /// From SIGTERM, SIGINT and SIGHUP of this process.
+    ///
+    /// # Errors
+    ///
+    /// When there are no more descriptors.
+    pub fn of_process() -> io::Result<Self> {
+        let (signals, pipe) = UnixStream::pair()?;
+        pipe.set_nonblocking(true)?;
+        sys::catch_signals(&[sys::SIGTERM, sys::SIGINT, sys::SIGHUP], pipe.into_raw_fd());
+        Ok(Self(signals))
+    }
+
+    /// From whoever writes to the other end of this pair: for a server inside another program.
+    pub fn of_pipe(pipe: UnixStream) -> Self {
+        Self(pipe)
+    }
+}
+
+impl Server {
+    /// Reads the credentials, binds the sockets and starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what could not be had, and why.
+    pub fn start(config: Config, signals: Signals) -> Result<Self, String> {
+        let clock = Clock::new();
+        let now = clock.clone().now(0).steady;
+        let Config { lease, when_full, .. } = config;
+        let StoreKind::Memory = config.store;
+        let store = Memory::new(Policy { lease, when_full, adopt_until: now + lease });
+        Self::start_with(config, signals, Arc::new(store), &clock)
+    }
+
+    /// As [`Server::start`], over a store of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_over(config: Config, signals: Signals, store: Arc<dyn Store>) -> Result<Self, String> {
+        Self::start_with(config, signals, store, &Clock::new())
+    }
+
+    fn start_with(
+        config: Config,
+        signals: Signals,
+        store: Arc<dyn Store>,
+        clock: &Clock,
+    ) -> Result<Self, String> {
+        let (credentials, said) = files::load(&config.credentials)?;
+        let public = bind(config.listen, "--listen")?;
+        let admin = config.admin.map(|admin| bind(admin, "--admin")).transpose()?;
+        let address = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
+        let listen = address(&public)?;
+        let admin_address = admin.as_ref().map(address).transpose()?;
+        let max_connections = max_connections(&config);
+        let (shared, crew) = Crew::new(&config, store, credentials, max_connections, clock)?;
+        let listener = Listener::new(
+            public,
+            admin,
+            signals.0,
+            Arc::clone(&shared),
+            crew.inboxes,
+            crew.listener_counters,
+            max_connections,
+        );
+        let listener = listener.map_err(|error| format!("cannot wait for connections: {error}"))?;
+        Ok(Self {
+            listen,
+            admin: admin_address,
+            max_connections,
+            credentials: said,
+            shared,
+            listener,
+            threads: crew.threads,
+            sweeper: crew.sweeper,
+            logger: crew.logger,
+            config,
+        })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where operators connect.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// What is said at the start, in one line.
+    pub fn greeting(&self) -> String {
+        let Config { limit, lease, workers, .. } = &self.config;
+        let admin = self.admin.map_or("no admin".into(), |admin| format!("admin on http://{admin}"));
+        let (version, listen, credentials) = (env!("CARGO_PKG_VERSION"), self.listen, &self.credentials);
+        format!(
+            "streamer {version} listens on http://{listen} ({admin}): limit {limit}, lease {lease}, workers {workers}, \
+             store memory, connections {}; {credentials}",
+            self.max_connections
+        )
+    }
+
+    /// Serves until it is told to stop, and then at most `--grace`. Returns the exit code: 0, or what a second signal
+    /// makes it.
+    pub fn run(self) -> u8 {
+        let Self { config, shared, listener, threads, sweeper, logger, .. } = self;
+        let grace = std::time::Duration::from_millis(config.grace.millis());
+        let second = listener.run(grace, || reload(&config.credentials, &shared));
+        if let Some(signal) = second {
+            return 128 + signal;
+        }
+        for worker in threads.into_iter().filter(JoinHandle::is_finished) {
+            let _ = worker.join();
+        }
+        sweeper.thread().unpark();
+        if let Some((logger, thread)) = logger {
+            logger.stop();
+            join_for(thread, std::time::Duration::from_secs(1));
+        }
+        0
+    }
+}
+
+/// What the threads are made of, and the threads themselves.
+struct Crew {
+    inboxes: Vec<Arc<Inbox>>,
+    listener_counters: Arc<Counters>,
+    threads: Vec<JoinHandle<()>>,
+    sweeper: JoinHandle<()>,
+    logger: Option<(Arc<Logger>, JoinHandle<()>)>,
+}
+
+impl Crew {
+    fn new(
+        config: &Config,
+        store: Arc<dyn Store>,
+        credentials: Credentials,
+        max_connections: usize,
+        clock: &Clock,
+    ) -> Result<(Arc<Shared>, Self), String> {
+        let failed = |error: io::Error| format!("cannot start a thread: {error}");
+        let settings = Arc::new(settings(config));
+        let shared = Arc::new(Shared::new(store, settings, credentials, config.workers));
+        // One set of counters a worker, and one each for the listener, the sweeper and the logger.
+        let counters: Vec<Arc<Counters>> = (0..config.workers + 3).map(|_| Arc::default()).collect();
+        let [.., of_listener, of_sweeper, of_logger] = &counters[..] else {
+            return Err("no counters".into());
+        };
+        let recent: Vec<Arc<Recent>> = (0..config.workers).map(|_| Arc::default()).collect();
+        let observer: Arc<dyn Observer> = Arc::new(Watcher {
+            shared: Arc::clone(&shared),
+            counters: counters.clone(),
+            recent: recent.clone(),
+            max_connections,
+            started: Instant::now(),
+            start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        });
+        let logger = shared.settings.log.map(|format| start_logger(format, config.workers, of_logger));
+        let logger = logger.transpose().map_err(failed)?;
+        let mut inboxes = Vec::new();
+        let mut threads = Vec::new();
+        for number in 0..config.workers {
+            let (inbox, bell) = Inbox::new().map_err(failed)?;
+            let inbox = Arc::new(inbox);
+            let app = App::new(
+                Arc::clone(&shared.settings),
+                shared.credentials(),
+                Arc::clone(&observer),
+                Arc::clone(&counters[number]),
+                Arc::clone(&recent[number]),
+            );
+            let worker = Worker::new(Parts {
+                number,
+                shared: Arc::clone(&shared),
+                inbox: Arc::clone(&inbox),
+                bell,
+                app,
+                counters: Arc::clone(&counters[number]),
+                logger: logger.as_ref().map(|(logger, _)| Arc::clone(logger)),
+                clock: clock.clone(),
+                grace: config.grace,
+            });
+            let worker = worker.map_err(failed)?;
+            inboxes.push(inbox);
+            let thread = thread::Builder::new().name(format!("worker-{number}"));
+            threads.push(thread.spawn(move || worker.run()).map_err(failed)?);
+        }
+        let sweeper = {
+            let (shared, counters, clock) = (Arc::clone(&shared), Arc::clone(of_sweeper), clock.clone());
+            let thread = thread::Builder::new().name("sweeper".into());
+            thread.spawn(move || sweeper::run(&shared, &counters, clock)).map_err(failed)?
+        };
+        let listener_counters = Arc::clone(of_listener);
+        Ok((shared, Self { inboxes, listener_counters, threads, sweeper, logger }))
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        limit: config.limit,
+        lease: config.lease,
+        when_full: config.when_full,
+        endpoint: config.endpoint.clone(),
+        cors: config.cors.clone(),
+        log: match config.log {
+            LogFormat::Text => Some(log::Format::Text),
+            LogFormat::Json => Some(log::Format::Json),
+            LogFormat::Off => None,
+        },
+        keep_recent: config.admin.is_some(),
+    }
+}
+
+fn start_logger(
+    format: log::Format,
+    workers: usize,
+    counters: &Arc<Counters>,
+) -> io::Result<(Arc<Logger>, JoinHandle<()>)> {
+    let logger = Arc::new(Logger::new(format, workers, Arc::clone(counters)));
+    let writer = Arc::clone(&logger);
+    let thread = thread::Builder::new().name("logger".into());
+    Ok((logger, thread.spawn(move || writer.run(io::stdout()))?))
+}
+
+fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; stop whatever listens there or choose another port",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 take a privilege, choose another one",
+            _ => "",
+        };
+        format!("{flag} {address}: {error}{hint}")
+    })
+}
+
+/// `--max-connections`, or what the system has descriptors for.
+fn max_connections(config: &Config) -> usize {
+    let Ok(files) = sys::raise_file_limit() else { return config.max_connections };
+    let reserved = RESERVED_FILES + FILES_PER_WORKER * config.workers as u64;
+    let room = files.saturating_sub(reserved).max(1) as usize;
+    if room < config.max_connections {
+        eprintln!(
+            "streamer: {files} open files are allowed, so there can be {room} connections and not {}; raise it with \
+             `ulimit -n` or LimitNOFILE=",
+            config.max_connections
+        );
+    }
+    room.min(config.max_connections)
+}
+
+/// Reads the files again, on a thread of its own: a million lines take a second, and connections go on coming.
+fn reload(mode: &Mode, shared: &Arc<Shared>) {
+    let (mode, shared) = (mode.clone(), Arc::clone(shared));
+    let work = move || match files::load(&mode) {
+        Ok((credentials, said)) => {
+            shared.set_credentials(credentials);
+            eprintln!("streamer: reloaded: {said}");
+        }
+        Err(error) => eprintln!("streamer: nothing reloaded: {error}"),
+    };
+    if let Err(error) = thread::Builder::new().name("reload".into()).spawn(work) {
+        eprintln!("streamer: nothing reloaded: cannot start a thread: {error}");
+    }
+}
+
+/// Waits for a thread, but not for ever: a log that nobody reads must not keep the program.
+fn join_for(thread: JoinHandle<()>, most: std::time::Duration) {
+    let until = Instant::now() + most;
+    while !thread.is_finished() && Instant::now() < until {
+        thread::sleep(std::time::Duration::from_millis(1));
+    }
+    if thread.is_finished() {
+        let _ = thread.join();
+    }
+}

@@ -1,0 +1,317 @@
+//! Waiting for readiness: epoll on Linux, poll(2) elsewhere.
+//!
+//! Both keep one contract, which is what an edge-triggered poller can promise: whatever happens to a descriptor after it
+//! was added, or after its interest was set, is told at least once; and so is what was there already. It may be told more
+//! often. So whoever leaves bytes unread must remember that itself, or set the interest anew.
+//!
+//! Edge-triggered, because a level-triggered epoll looks at every descriptor that it has told about once more, only to
+//! find it empty; and because it tells in the order of arrival, so that of many busy connections none waits twice.
+//!
+//! *Invariant:* a token comes back as it was given; what it means, and whether it is stale, is the caller's affair.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use super::sys;
+
+/// The poller of this system.
+#[cfg(target_os = "linux")]
+pub type Poller = Epoll;
+/// The poller of this system.
+#[cfg(not(target_os = "linux"))]
+pub type Poller = PollSet;
+
+/// What the owner of a descriptor waits for. Never both: who has an answer to write reads no further request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Bytes to read, or the end.
+    Read,
+    /// Room to write.
+    Write,
+}
+
+/// Something has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// As given to `add`.
+    pub token: u64,
+    /// The other end has sent its last byte, or the connection has failed: reading will come to an end.
+    pub ends: bool,
+}
+
+/// What both pollers can do.
+pub trait Poll: Sized {
+    /// One that waits for nothing yet, and tells at most `batch` events at a time.
+    fn new(batch: usize) -> io::Result<Self>;
+    /// Waits for `fd` to become readable.
+    fn add(&mut self, fd: BorrowedFd, token: u64) -> io::Result<()>;
+    /// Waits for something else from now on, and tells it if it is there already.
+    fn set(&mut self, fd: BorrowedFd, token: u64, interest: Interest) -> io::Result<()>;
+    /// Waits for `fd` no longer. To be called before it is closed.
+    fn remove(&mut self, fd: BorrowedFd);
+    /// Waits at most `timeout`, for ever without one; what has happened replaces `events`.
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
+}
+
+/// epoll(7), edge-triggered.
+#[cfg(target_os = "linux")]
+pub struct Epoll {
+    epoll: std::os::fd::OwnedFd,
+    ready: Box<[sys::EpollEvent]>,
+}
+
+#[cfg(target_os = "linux")]
+impl Epoll {
+    fn control(
+        &self,
+        operation: sys::EpollOperation,
+        fd: BorrowedFd,
+        token: u64,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let events = match interest {
+            Interest::Read => sys::EPOLLIN | sys::EPOLLRDHUP,
+            Interest::Write => sys::EPOLLOUT,
+        };
+        sys::control_epoll(
+            &self.epoll,
+            operation,
+            fd,
+            sys::EpollEvent { events: events | sys::EPOLLET, token },
+        )
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Poll for Epoll {
+    fn new(batch: usize) -> io::Result<Self> {
+        Ok(Self { epoll: sys::new_epoll()?, ready: vec![sys::EpollEvent::default(); batch].into() })
+    }
+
+    fn add(&mut self, fd: BorrowedFd, token: u64) -> io::Result<()> {
+        self.control(sys::EpollOperation::Add, fd, token, Interest::Read)
+    }
+
+    fn set(&mut self, fd: BorrowedFd, token: u64, interest: Interest) -> io::Result<()> {
+        self.control(sys::EpollOperation::Change, fd, token, interest)
+    }
+
+    fn remove(&mut self, _fd: BorrowedFd) {
+        // Closing a descriptor that nobody has duplicated removes it.
+    }
+
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        let ready = sys::wait_epoll(&self.epoll, &mut self.ready, timeout)?;
+        events.clear();
+        events.extend(self.ready[..ready].iter().map(|event| Event {
+            token: event.token,
+            ends: event.events & !(sys::EPOLLIN | sys::EPOLLOUT) != 0,
+        }));
+        Ok(())
+    }
+}
+
+/// poll(2): slower with every descriptor, and at home everywhere.
+#[cfg_attr(target_os = "linux", allow(dead_code, reason = "on Linux only its tests use it"))]
+pub struct PollSet {
+    fds: Vec<sys::PollFd>,
+    /// The token of each of `fds`.
+    tokens: Vec<u64>,
+    /// Which of `fds` a descriptor is.
+    places: std::collections::HashMap<RawFd, usize>,
+    batch: usize,
+    /// Where the next round begins, so that with more ready than a batch takes each has its turn.
+    from: usize,
+}
+
+#[cfg_attr(target_os = "linux", allow(dead_code, reason = "as above"))]
+impl Poll for PollSet {
+    fn new(batch: usize) -> io::Result<Self> {
+        let places = std::collections::HashMap::new();
+        Ok(Self { fds: Vec::new(), tokens: Vec::new(), places, batch, from: 0 })
+    }
+
+    fn add(&mut self, fd: BorrowedFd, token: u64) -> io::Result<()> {
+        self.places.insert(fd.as_raw_fd(), self.fds.len());
+        self.fds.push(sys::PollFd { fd: fd.as_raw_fd(), events: sys::POLLIN, revents: 0 });
+        self.tokens.push(token);
+        Ok(())
+    }
+
+    fn set(&mut self, fd: BorrowedFd, token: u64, interest: Interest) -> io::Result<()> {
+        let place = self.places.get(&fd.as_raw_fd()).ok_or(io::ErrorKind::NotFound)?;
+        self.tokens[*place] = token;
+        self.fds[*place].events = match interest {
+            Interest::Read => sys::POLLIN,
+            Interest::Write => sys::POLLOUT,
+        };
+        Ok(())
+    }
+
+    fn remove(&mut self, fd: BorrowedFd) {
+        let Some(place) = self.places.remove(&fd.as_raw_fd()) else { return };
+        self.fds.swap_remove(place);
+        self.tokens.swap_remove(place);
+        if let Some(moved) = self.fds.get(place) {
+            self.places.insert(moved.fd, place);
+        }
+    }
+
+    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        if sys::wait_poll(&mut self.fds, timeout)? == 0 {
+            return Ok(());
+        }
+        let count = self.fds.len();
+        for step in 0..count {
+            let place = (self.from + step) % count;
+            let revents = self.fds[place].revents;
+            if revents != 0 {
+                let ends = revents & !(sys::POLLIN | sys::POLLOUT) != 0;
+                events.push(Event { token: self.tokens[place], ends });
+            }
+            if events.len() == self.batch {
+                self.from = place + 1;
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    const SOON: Option<Duration> = Some(Duration::from_millis(500));
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+
+    fn pair() -> (UnixStream, UnixStream) {
+        let (a, b) = UnixStream::pair().unwrap();
+        a.set_nonblocking(true).unwrap();
+        b.set_nonblocking(true).unwrap();
+        (a, b)
+    }
+
+    fn wait(poller: &mut impl Poll, timeout: Option<Duration>) -> Vec<Event> {
+        let mut events = Vec::new();
+        poller.wait(&mut events, timeout).unwrap();
+        events.sort_by_key(|event| event.token);
+        events
+    }
+
+    fn tokens(events: &[Event]) -> Vec<u64> {
+        events.iter().map(|event| event.token).collect()
+    }
+
+    fn tells_what_arrives<P: Poll>() {
+        let mut poller = P::new(8).unwrap();
+        let ((a, mut far_a), (b, mut far_b)) = (pair(), pair());
+        far_b.write_all(b"early").unwrap();
+        poller.add(a.as_fd(), 7).unwrap();
+        poller.add(b.as_fd(), u64::MAX).unwrap();
+        assert_eq!(tokens(&wait(&mut poller, SOON)), [u64::MAX], "what was there before it was added");
+        (&b).read_exact(&mut [0; 5]).unwrap();
+        far_a.write_all(b"x").unwrap();
+        assert_eq!(wait(&mut poller, SOON), [Event { token: 7, ends: false }]);
+        (&a).read_exact(&mut [0; 1]).unwrap();
+        assert_eq!(tokens(&wait(&mut poller, NOW)), [0; 0], "nothing new");
+    }
+
+    fn tells_the_end<P: Poll>() {
+        let mut poller = P::new(8).unwrap();
+        let (a, far) = pair();
+        poller.add(a.as_fd(), 1).unwrap();
+        drop(far);
+        assert_eq!(wait(&mut poller, SOON), [Event { token: 1, ends: true }]);
+    }
+
+    fn tells_room_to_write_only_to_who_waits_for_it<P: Poll>() {
+        let mut poller = P::new(8).unwrap();
+        let (mut a, mut far) = pair();
+        poller.add(a.as_fd(), 1).unwrap();
+        while a.write(&[0; 65536]).is_ok() {}
+        poller.set(a.as_fd(), 1, Interest::Write).unwrap();
+        assert_eq!(tokens(&wait(&mut poller, NOW)), [0; 0], "full");
+        far.write_all(b"x").unwrap();
+        assert_eq!(tokens(&wait(&mut poller, NOW)), [0; 0], "reading is not waited for");
+        let mut sink = vec![0; 1 << 20];
+        while far.read(&mut sink).is_ok() {}
+        assert_eq!(tokens(&wait(&mut poller, SOON)), [1]);
+        poller.set(a.as_fd(), 2, Interest::Read).unwrap();
+        assert_eq!(tokens(&wait(&mut poller, SOON)), [2], "what arrived meanwhile");
+    }
+
+    fn tells_no_more_of_what_was_removed<P: Poll>() {
+        let mut poller = P::new(8).unwrap();
+        let ends: Vec<_> = (0..4).map(|_| pair()).collect();
+        for (i, (near, _)) in ends.iter().enumerate() {
+            poller.add(near.as_fd(), i as u64).unwrap();
+        }
+        let mut ends: Vec<_> = ends.into_iter().map(Some).collect();
+        let (near, far) = ends[1].take().unwrap();
+        poller.remove(near.as_fd());
+        drop(near);
+        drop(far);
+        for (_, far) in ends.iter_mut().flatten() {
+            far.write_all(b"x").unwrap();
+        }
+        assert_eq!(tokens(&wait(&mut poller, SOON)), [0, 2, 3]);
+    }
+
+    fn passes_nobody_over_when_a_batch_is_full<P: Poll>() {
+        let mut poller = P::new(2).unwrap();
+        let mut ends: Vec<_> = (0..5).map(|_| pair()).collect();
+        for (i, (near, far)) in ends.iter_mut().enumerate() {
+            poller.add(near.as_fd(), i as u64).unwrap();
+            far.write_all(b"x").unwrap();
+        }
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            let told = tokens(&wait(&mut poller, SOON));
+            assert!(told.len() <= 2);
+            seen.extend(told);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [0, 1, 2, 3, 4]);
+    }
+
+    fn waits_no_longer_than_asked<P: Poll>() {
+        let mut poller = P::new(8).unwrap();
+        let (a, _far) = pair();
+        poller.add(a.as_fd(), 1).unwrap();
+        assert_eq!(tokens(&wait(&mut poller, Some(Duration::from_millis(1)))), [0; 0]);
+    }
+
+    /// Every claim for both pollers.
+    macro_rules! contract {
+        ($($claim:ident),*) => {
+            $(mod $claim {
+                #[test]
+                #[cfg(target_os = "linux")]
+                fn epoll() {
+                    super::$claim::<super::Epoll>();
+                }
+
+                #[test]
+                fn poll() {
+                    super::$claim::<super::PollSet>();
+                }
+            })*
+        };
+    }
+
+    contract!(
+        tells_what_arrives,
+        tells_the_end,
+        tells_room_to_write_only_to_who_waits_for_it,
+        tells_no_more_of_what_was_removed,
+        passes_nobody_over_when_a_batch_is_full,
+        waits_no_longer_than_asked
+    );
+}

@@ -1,0 +1,121 @@
+//! What the threads share: the store, the credentials, the inboxes and a few flags.
+//!
+//! *Invariant:* a lock here is taken per connection or per signal, never per request.
+
+use core::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::app::auth::Credentials;
+use crate::app::{Settings, Side};
+use crate::store::Store;
+
+/// What every thread may ask.
+pub struct Shared {
+    pub store: Arc<dyn Store>,
+    pub settings: Arc<Settings>,
+    /// Whom to let in, and how often that has changed.
+    credentials: Mutex<Arc<Credentials>>,
+    pub credentials_version: AtomicUsize,
+    /// Whether the server is stopping.
+    pub stopping: AtomicBool,
+    /// How many connections are open, those dealt to a worker and not yet taken up among them.
+    pub open: AtomicUsize,
+    /// How many workers are still at work.
+    pub working: AtomicUsize,
+}
+
+impl Shared {
+    /// Nothing has happened yet.
+    pub fn new(
+        store: Arc<dyn Store>,
+        settings: Arc<Settings>,
+        credentials: Credentials,
+        workers: usize,
+    ) -> Self {
+        Self {
+            store,
+            settings,
+            credentials: Mutex::new(Arc::new(credentials)),
+            credentials_version: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            working: AtomicUsize::new(workers),
+        }
+    }
+
+    /// Whom to let in.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        Arc::clone(&self.credentials.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets other people in from the next turn on.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);
+        self.credentials_version.fetch_add(1, Relaxed);
+    }
+}
+
+/// Something for a worker to do.
+pub enum Errand {
+    /// Serve this connection. When there are as many as there may be already, close the longest idle for it.
+    Serve { stream: TcpStream, peer: SocketAddr, side: Side, full: bool },
+    /// Close the longest idle connection: there are no more descriptors.
+    Reclaim,
+}
+
+/// How a worker is reached.
+pub struct Inbox {
+    errands: Mutex<Vec<Errand>>,
+    bell: UnixStream,
+    /// Since when the longest idle of the worker's connections is idle, in milliseconds of steady time; `u64::MAX` when
+    /// none is.
+    pub idle_since: AtomicU64,
+}
+
+impl Inbox {
+    /// An inbox, and what becomes readable when there is something in it.
+    pub fn new() -> std::io::Result<(Self, Bell)> {
+        let (bell, heard) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        heard.set_nonblocking(true)?;
+        let idle_since = AtomicU64::new(u64::MAX);
+        Ok((Self { errands: Mutex::default(), bell, idle_since }, Bell(heard)))
+    }
+
+    /// Leaves an errand.
+    pub fn leave(&self, errand: Errand) {
+        let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
+        errands.push(errand);
+        let first = errands.len() == 1;
+        drop(errands);
+        // Whoever left the one before has rung.
+        if first {
+            self.ring();
+        }
+    }
+
+    /// Wakes the worker.
+    pub fn ring(&self) {
+        // A full bell has been rung often enough.
+        let _ = (&self.bell).write(&[0]);
+    }
+
+    /// Takes everything out.
+    pub fn take(&self) -> Vec<Errand> {
+        std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The worker's end of the bell.
+pub struct Bell(pub UnixStream);
+
+impl Bell {
+    /// Forgets that it has been rung; to be called before looking what for.
+    pub fn hush(&mut self) {
+        while matches!(self.0.read(&mut [0; 64]), Ok(1..)) {}
+    }
+}

@@ -1,0 +1,30 @@
+//! The thread that frees what nobody asks for any more: streams that ran out, of users who never came back.
+//!
+//! *Invariant:* correctness does not depend on it; an account drops what has expired whenever it is touched.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::shared::Shared;
+use crate::app::counters::Counters;
+
+/// How often it wakes.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Goes round and round the store, an eighth of a lease a round and at most ten seconds, until the server stops.
+pub fn run(shared: &Shared, counters: &Counters, mut clock: Clock) {
+    let round = (shared.settings.lease.millis() / 8).clamp(1_000, 10_000);
+    let ticks = round as f64 / TICK.as_millis() as f64;
+    let mut owed = 0.0;
+    while !shared.stopping.load(Relaxed) {
+        std::thread::park_timeout(TICK);
+        owed += 1.0;
+        while owed > 0.0 {
+            let swept = shared.store.sweep(clock.now(clock.micros()).steady);
+            counters.expirations.add(swept.expired.into());
+            // One visit of so many in a round pays for so much of a tick.
+            owed -= ticks / f64::from(swept.visits.max(1));
+        }
+    }
+}

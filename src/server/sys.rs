@@ -1,0 +1,204 @@
+//! The few system calls that std lacks, and all the unsafe code there is. Std links libc already, so declaring these is
+//! no package.
+//!
+//! *Invariant:* every descriptor made here is an `OwnedFd` from birth, every failure an `io::Error`, and every block
+//! states the fact that makes it sound.
+
+#![allow(unsafe_code, reason = "here, and nowhere else")]
+#![cfg_attr(target_os = "linux", allow(dead_code, reason = "on Linux poll(2) is there for its tests alone"))]
+
+use std::ffi::{c_int, c_short, c_ulong, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Hang-up: read the files again.
+pub const SIGHUP: c_int = 1;
+/// Interrupt: stop.
+pub const SIGINT: c_int = 2;
+/// Terminate: stop.
+pub const SIGTERM: c_int = 15;
+
+unsafe extern "C" {
+    fn listen(fd: c_int, backlog: c_int) -> c_int;
+    fn signal(signum: c_int, handler: extern "C" fn(c_int)) -> usize;
+    fn write(fd: c_int, bytes: *const c_void, count: usize) -> isize;
+    fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
+    fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
+    fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
+}
+
+/// `struct rlimit`, both fields 64 bits wide wherever this compiles: on 64-bit systems `rlim_t` is.
+#[repr(C)]
+struct Limit {
+    current: u64,
+    most: u64,
+}
+
+#[cfg(target_os = "linux")]
+const RLIMIT_NOFILE: c_int = 7;
+#[cfg(not(target_os = "linux"))]
+const RLIMIT_NOFILE: c_int = 8;
+
+const _: () = assert!(size_of::<usize>() == 8, "the declarations above are those of 64-bit systems");
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Lets `backlog` connections wait to be accepted; std asks for 128.
+pub fn set_backlog(listener: BorrowedFd, backlog: c_int) -> io::Result<()> {
+    // SAFETY: plain integers, and the descriptor is open as long as it is borrowed.
+    check(unsafe { listen(listener.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// Raises the limit of open files as far as it goes; returns how far that is.
+pub fn raise_file_limit() -> io::Result<u64> {
+    let mut limit = Limit { current: 0, most: 0 };
+    // SAFETY: the pointer is to a live `struct rlimit`, which the call fills in.
+    check(unsafe { getrlimit(RLIMIT_NOFILE, &raw mut limit) })?;
+    let before = limit.current;
+    limit.current = limit.most;
+    // SAFETY: the pointer is to a live `struct rlimit`, which the call reads.
+    match check(unsafe { setrlimit(RLIMIT_NOFILE, &raw const limit) }) {
+        Ok(_) => Ok(limit.most),
+        Err(_) => Ok(before),
+    }
+}
+
+/// Where the signal handler writes; -1 until [`catch_signals`] has been called.
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// A signal handler may call nothing but what is async-signal-safe: an atomic load and `write` are.
+extern "C" fn on_signal(signum: c_int) {
+    let number = signum as u8;
+    // SAFETY: the pointer is to one live byte, and the descriptor was given away for good, so it is never closed. `errno`
+    // changes only if the pipe is full, which takes some hundred thousand signals that nobody has read.
+    unsafe { write(SIGNAL_PIPE.load(Relaxed), (&raw const number).cast(), 1) };
+}
+
+/// From now on each of `signals` writes its number as a byte to `pipe`, which stays open for good.
+pub fn catch_signals(signals: &[c_int], pipe: impl Into<RawFd>) {
+    SIGNAL_PIPE.store(pipe.into(), Relaxed);
+    for &signum in signals {
+        // SAFETY: the handler is async-signal-safe, as it says above, and lives as long as the program.
+        unsafe { signal(signum, on_signal) };
+    }
+}
+
+/// `struct pollfd` of poll(2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PollFd {
+    /// The descriptor; a negative one is passed over.
+    pub fd: RawFd,
+    /// What is waited for.
+    pub events: c_short,
+    /// What has come.
+    pub revents: c_short,
+}
+
+/// There is something to read, or the end.
+pub const POLLIN: c_short = 1;
+/// There is room to write.
+pub const POLLOUT: c_short = 4;
+
+/// Waits until one of `fds` is ready, at most `timeout`; returns how many are. An interruption is no error: none is.
+pub fn wait_poll(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
+    // SAFETY: pointer and length are of one live slice of `struct pollfd`s, whose `revents` the call fills in.
+    none_if_interrupted(check(unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, millis(timeout)) }))
+}
+
+fn none_if_interrupted(ready: io::Result<c_int>) -> io::Result<usize> {
+    match ready {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        ready => ready.map(|ready| ready as usize),
+    }
+}
+
+/// Milliseconds, rounded up: a wait that ends before its deadline would only begin again.
+fn millis(timeout: Option<Duration>) -> c_int {
+    let Some(timeout) = timeout else { return -1 };
+    c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX)
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::*;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::{c_int, check, millis, none_if_interrupted};
+    use std::io;
+    use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+    use std::time::Duration;
+
+    unsafe extern "C" {
+        fn epoll_create1(flags: c_int) -> c_int;
+        fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut EpollEvent) -> c_int;
+        fn epoll_wait(epoll: c_int, events: *mut EpollEvent, most: c_int, timeout: c_int) -> c_int;
+    }
+
+    /// `struct epoll_event`, which only x86-64 packs.
+    #[cfg_attr(target_arch = "x86_64", repr(C, packed))]
+    #[cfg_attr(not(target_arch = "x86_64"), repr(C))]
+    #[derive(Clone, Copy, Default)]
+    pub struct EpollEvent {
+        /// What is waited for, or has come.
+        pub events: u32,
+        /// Whatever was given when the descriptor was added.
+        pub token: u64,
+    }
+
+    /// There is something to read.
+    pub const EPOLLIN: u32 = 0x1;
+    /// There is room to write.
+    pub const EPOLLOUT: u32 = 0x4;
+    /// The other end has sent its last byte.
+    pub const EPOLLRDHUP: u32 = 0x2000;
+    /// Each change is told once.
+    pub const EPOLLET: u32 = 1 << 31;
+
+    const EPOLL_CLOEXEC: c_int = 0o2_000_000;
+
+    /// What to do with a descriptor.
+    #[derive(Clone, Copy, Debug)]
+    pub enum EpollOperation {
+        /// `EPOLL_CTL_ADD`
+        Add = 1,
+        /// `EPOLL_CTL_MOD`
+        Change = 3,
+    }
+
+    /// An epoll instance.
+    pub fn new_epoll() -> io::Result<OwnedFd> {
+        // SAFETY: takes plain integers; the descriptor that it returns is new, so it is ours alone to own.
+        check(unsafe { epoll_create1(EPOLL_CLOEXEC) }).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Adds or changes `fd`; closing it removes it.
+    pub fn control_epoll(
+        epoll: &OwnedFd,
+        operation: EpollOperation,
+        fd: BorrowedFd,
+        mut event: EpollEvent,
+    ) -> io::Result<()> {
+        // SAFETY: both descriptors are open as long as they are borrowed; the event is live, and read only.
+        check(unsafe { epoll_ctl(epoll.as_raw_fd(), operation as c_int, fd.as_raw_fd(), &raw mut event) })
+            .map(drop)
+    }
+
+    /// Waits until something is ready, at most `timeout`; returns how many of `events` were filled in. An interruption is
+    /// no error: none are.
+    pub fn wait_epoll(
+        epoll: &OwnedFd,
+        events: &mut [EpollEvent],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        let most = events.len() as c_int;
+        // SAFETY: pointer and length are of one live slice of `struct epoll_event`s, which the call fills in.
+        none_if_interrupted(check(unsafe {
+            epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), most, millis(timeout))
+        }))
+    }
+}

@@ -1,0 +1,570 @@
+//! A worker: one thread, its own poller, its own connections, and the turn.
+//!
+//! A turn is five steps: **wait**, **read**, **execute**, **encode and write**, and **give up** on whoever is due. All
+//! commands of a turn go to the store in one batch, so what a store costs for durability or distance is paid once a turn.
+//!
+//! *Invariant:* a worker waits only in the poller, and nothing of it is shared but the store, the counters and the inbox.
+
+use core::net::SocketAddr;
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::connection::{Connection, Io, Kept, MAX_DRAIN, Phase, READ, Slab};
+use super::deadlines::{Deadlines, Wait};
+use super::logger::Logger;
+use super::poller::{Event, Interest, Poll, Poller};
+use super::shared::{Bell, Errand, Inbox, Shared};
+use crate::app::counters::{Counters, Timeout};
+use crate::app::problem::Problem;
+use crate::app::{App, Exchange, Origin, Side};
+use crate::http::conn::{Received, Receiver};
+use crate::http::limits;
+use crate::streams::batch::Batch;
+use crate::time::{Now, Span, Timestamp};
+
+/// How many connections are served in a turn at most. Few enough that the first need not wait long for the last: all
+/// answers of a turn go out at its end.
+const MAX_EVENTS: usize = 32;
+/// How many requests of one connection are served in a turn at most; a pipeline goes on in the next.
+const MAX_PIPELINED: usize = 16;
+/// A request that is not all there takes no more than this: a head, and a content in chunks of one byte with all that
+/// may come between them. Together with what one read adds it fills the buffer.
+const MAX_KEPT: usize = limits::HEAD + 6 * limits::BODY + 2 * limits::CHUNK_EXTRAS + READ;
+/// How many refused connections may linger until their clients have read why.
+pub const MAX_REFUSED: usize = 256;
+
+/// The token of the bell; no slab makes one like it.
+const BELL: u64 = u64::MAX;
+
+/// One worker.
+pub struct Worker {
+    number: usize,
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+    bell: Bell,
+    app: App,
+    credentials_version: usize,
+    counters: Arc<Counters>,
+    logger: Option<Arc<Logger>>,
+    poller: Poller,
+    connections: Slab<Connection>,
+    deadlines: Deadlines,
+    /// Connections to be visited in the next turn though nobody will tell of them, by their tokens.
+    listed: Vec<u64>,
+    /// Those to be visited in this turn.
+    visiting: Vec<u64>,
+    /// The turn's requests, each with its connection's token.
+    exchanges: Vec<(u64, Exchange)>,
+    batch: Batch,
+    /// Where bytes are read to, whosever they are.
+    buffer: Box<[u8]>,
+    /// Where answers are encoded, whosever they are.
+    out: Vec<u8>,
+    clock: Clock,
+    now: Now,
+    /// The steady clock at the beginning of the turn, in microseconds.
+    micros: u64,
+    /// When the server has to have stopped; None while it need not.
+    stop_by: Option<Timestamp>,
+    grace: Span,
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    pub number: usize,
+    pub shared: Arc<Shared>,
+    pub inbox: Arc<Inbox>,
+    pub bell: Bell,
+    pub app: App,
+    pub counters: Arc<Counters>,
+    pub logger: Option<Arc<Logger>>,
+    pub clock: Clock,
+    pub grace: Span,
+}
+
+impl Worker {
+    /// A worker that has not begun.
+    pub fn new(parts: Parts) -> std::io::Result<Self> {
+        let Parts { number, shared, inbox, bell, app, counters, logger, clock, grace } = parts;
+        let mut poller = Poller::new(MAX_EVENTS)?;
+        poller.add(bell.0.as_fd(), BELL)?;
+        Ok(Self {
+            number,
+            shared,
+            inbox,
+            bell,
+            app,
+            credentials_version: 0,
+            counters,
+            logger,
+            poller,
+            connections: Slab::new(),
+            deadlines: Deadlines::new(),
+            listed: Vec::new(),
+            visiting: Vec::new(),
+            exchanges: Vec::new(),
+            batch: Batch::default(),
+            buffer: vec![0; MAX_KEPT + READ].into(),
+            out: Vec::new(),
+            clock,
+            now: Now::default(),
+            micros: 0,
+            stop_by: None,
+            grace,
+        })
+    }
+
+    /// Turns until the server stops.
+    pub fn run(mut self) {
+        let mut events = Vec::with_capacity(MAX_EVENTS);
+        while !self.is_done() {
+            self.turn(&mut events);
+        }
+        let left: Vec<u32> = self.connections.taken().collect();
+        left.into_iter().for_each(|slot| self.close(slot));
+        self.shared.working.fetch_sub(1, Relaxed);
+    }
+
+    fn is_done(&self) -> bool {
+        self.stop_by.is_some_and(|stop_by| self.connections.len() == 0 || stop_by <= self.now.steady)
+    }
+
+    fn turn(&mut self, events: &mut Vec<Event>) {
+        if let Err(error) = self.poller.wait(events, self.timeout()) {
+            // It can only be misused; better a slow server than a dead or a spinning one.
+            eprintln!("streamer: cannot wait for connections: {error}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.begin();
+        self.visit_listed();
+        for event in &*events {
+            match self.connections.slot(event.token) {
+                Some(slot) => self.wake(slot, event.ends),
+                None if event.token == BELL => self.answer_bell(),
+                // It was closed earlier in this turn.
+                None => {}
+            }
+        }
+        self.give_up();
+        self.execute();
+        self.answer_all();
+        self.end();
+    }
+
+    /// Until the next deadline; not at all when somebody is to be visited.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.listed.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let due = self.deadlines.next().into_iter().chain(self.stop_by).min()?;
+        Some(Duration::from_millis(self.now.steady.until(due).millis()))
+    }
+
+    fn begin(&mut self) {
+        self.micros = self.clock.micros();
+        self.now = self.clock.now(self.micros);
+        self.app.begin(self.now);
+        let version = self.shared.credentials_version.load(Relaxed);
+        if version != self.credentials_version {
+            self.credentials_version = version;
+            self.app.set_credentials(self.shared.credentials());
+        }
+    }
+
+    fn end(&mut self) {
+        self.batch.clear();
+        self.exchanges.clear();
+        if let Some(logger) = &self.logger
+            && !self.app.lines.is_empty()
+        {
+            logger.take(self.number, &mut self.app.lines, &self.counters);
+        }
+        let idle_since = self.deadlines.longest_idle().map_or(u64::MAX, |(_, since)| since.millis());
+        self.inbox.idle_since.store(idle_since, Relaxed);
+    }
+
+    fn answer_bell(&mut self) {
+        self.bell.hush();
+        for errand in self.inbox.take() {
+            match errand {
+                Errand::Serve { stream, peer, side, full } => self.accept(stream, peer, side, full),
+                Errand::Reclaim => drop(self.reclaim()),
+            }
+        }
+        if self.stop_by.is_none() && self.shared.stopping.load(Relaxed) {
+            self.stop_by = Some(self.now.steady + self.grace);
+            // Whatever has arrived is still served; then the idle are closed.
+            for slot in self.connections.taken().collect::<Vec<_>>() {
+                self.read_once_more(slot);
+            }
+        }
+    }
+
+    /// Visits a connection in the next turn, whether or not the poller tells of it.
+    fn read_once_more(&mut self, slot: u32) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.unread = true;
+            self.list(slot);
+        }
+    }
+
+    fn accept(&mut self, stream: TcpStream, peer: SocketAddr, side: Side, full: bool) {
+        let refused = full && !self.reclaim();
+        let slot = self.connections.insert(Connection::new(stream, peer, side));
+        let token = self.connections.token(slot);
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.arrived = self.micros;
+        if self.poller.add(connection.stream.as_fd(), token).is_err() {
+            return self.close(slot);
+        }
+        if refused {
+            self.counters.refused.bump();
+            self.refuse(slot, Problem::NoCapacity, &Receiver::default());
+        } else {
+            self.deadlines.begin(slot, Wait::Idle, self.now.steady);
+        }
+        if self.stop_by.is_some() {
+            self.read_once_more(slot);
+        }
+    }
+
+    /// Closes the connection that has been idle longest; false if none is.
+    fn reclaim(&mut self) -> bool {
+        let Some((slot, _)) = self.deadlines.longest_idle() else { return false };
+        self.counters.reclaimed.bump();
+        self.close(slot);
+        true
+    }
+
+    /// Something has happened to a connection.
+    fn wake(&mut self, slot: u32, ends: bool) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.unread = true;
+        if connection.output.is_some() {
+            self.flush(slot);
+        }
+        self.visit(slot);
+        // The end is told once, and this turn may have read no further than the bytes before it.
+        if ends && let Some(connection) = self.connections.get_mut(slot) {
+            connection.unread = !connection.ended;
+            if connection.output.is_none() && connection.unread {
+                self.list(slot);
+            }
+        }
+    }
+
+    fn visit_listed(&mut self) {
+        std::mem::swap(&mut self.listed, &mut self.visiting);
+        let mut visiting = std::mem::take(&mut self.visiting);
+        for token in visiting.drain(..) {
+            let Some(slot) = self.connections.slot(token) else { continue };
+            if let Some(connection) = self.connections.get_mut(slot) {
+                connection.listed = false;
+            }
+            self.visit(slot);
+            if self.stop_by.is_some() {
+                self.close_if_idle(slot);
+            }
+        }
+        self.visiting = visiting;
+    }
+
+    fn close_if_idle(&mut self, slot: u32) {
+        let idle = self.deadlines.waits_for(slot) == Some(Wait::Idle);
+        if idle && self.connections.get_mut(slot).is_some_and(|connection| !connection.answer_due) {
+            self.close(slot);
+        }
+    }
+
+    fn list(&mut self, slot: u32) {
+        let token = self.connections.token(slot);
+        if let Some(connection) = self.connections.get_mut(slot)
+            && !std::mem::replace(&mut connection.listed, true)
+        {
+            self.listed.push(token);
+        }
+    }
+
+    /// Reads from a connection, unless it still has an answer to take.
+    fn visit(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        match connection.phase {
+            _ if connection.output.is_some() => {}
+            Phase::Open => self.contain(slot, Self::receive),
+            Phase::Closing => {}
+            Phase::Draining { .. } => self.drain(slot),
+        }
+    }
+
+    /// Does something with one connection. If it panics, that connection is closed, and the others are none the wiser.
+    fn contain(&mut self, slot: u32, work: impl FnOnce(&mut Self, u32)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self, slot))).is_err() {
+            self.counters.panics.bump();
+            self.close(slot);
+        }
+    }
+
+    /// Reads what has come, and decodes the requests in it.
+    fn receive(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let mut receiver = Receiver::default();
+        let mut filled = 0;
+        let mut kept = connection.kept.take();
+        if let Some(kept) = &mut kept {
+            filled = kept.bytes.len();
+            self.buffer[..filled].copy_from_slice(&kept.bytes);
+            receiver = std::mem::take(&mut kept.receiver);
+        }
+        if !std::mem::take(&mut connection.backlog) && connection.unread {
+            match connection.read(&mut self.buffer[filled..filled + READ]) {
+                Io::Failed => return self.close(slot),
+                Io::NotNow => {}
+                Io::Done(read) => {
+                    if filled == 0 {
+                        connection.arrived = self.micros;
+                    }
+                    filled += read;
+                    self.counters.received.add(read as u64);
+                }
+            }
+        }
+        let taken = self.decode(slot, &mut receiver, filled);
+        self.keep(slot, kept, receiver, taken..filled);
+    }
+
+    /// Decodes the requests in the buffer; returns how many of its bytes they took.
+    fn decode(&mut self, slot: u32, receiver: &mut Receiver, filled: usize) -> usize {
+        let token = self.connections.token(slot);
+        let Some(connection) = self.connections.get_mut(slot) else { return filled };
+        let (mut at, mut requests) = (0, 0);
+        while at < filled {
+            let origin = Origin { side: connection.side, peer: connection.peer, arrived: connection.arrived };
+            if requests == MAX_PIPELINED {
+                connection.backlog = true;
+                break;
+            }
+            match receiver.receive(&mut self.buffer[at..filled]) {
+                Ok(Received::Incomplete) => break,
+                Ok(Received::AwaitsContinue) => {
+                    connection.answer_due = true;
+                    self.exchanges.push((token, self.app.go_on(origin, &self.batch)));
+                    break;
+                }
+                Ok(Received::Request(request, len)) => {
+                    let exchange = self.app.decode(origin, &request, &mut self.batch);
+                    connection.answer_due = true;
+                    self.exchanges.push((token, exchange));
+                    at += len;
+                    requests += 1;
+                    connection.arrived = self.micros;
+                    if exchange.closes() {
+                        connection.phase = Phase::Closing;
+                        return filled;
+                    }
+                }
+                Err(refusal) => {
+                    self.refuse(slot, Problem::Framing(refusal), receiver);
+                    return filled;
+                }
+            }
+        }
+        at
+    }
+
+    /// Keeps what is left of the buffer, and decides what the connection waits for now.
+    fn keep(&mut self, slot: u32, kept: Option<Box<Kept>>, receiver: Receiver, rest: std::ops::Range<usize>) {
+        let now = self.now.steady;
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.phase != Phase::Open {
+            return;
+        }
+        let anew = rest.start > 0 || kept.is_none();
+        if rest.is_empty() {
+            self.deadlines.begin(slot, Wait::Idle, now);
+        } else {
+            let wait = wait_of(&receiver);
+            if anew {
+                self.deadlines.begin(slot, wait, now);
+            } else {
+                self.deadlines.go_on(slot, wait, now);
+            }
+            let mut kept =
+                kept.unwrap_or_else(|| Box::new(Kept { bytes: Vec::new(), receiver: Receiver::default() }));
+            kept.bytes.clear();
+            kept.bytes.extend_from_slice(&self.buffer[rest]);
+            kept.receiver = receiver;
+            connection.kept = Some(kept);
+        }
+        if connection.backlog || (connection.unread && !connection.ended) {
+            self.list(slot);
+        } else if connection.ended {
+            self.half_closed(slot);
+        }
+    }
+
+    /// The client has sent its last byte, and every whole request in it has been decoded.
+    fn half_closed(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if let Some(kept) = connection.kept.take() {
+            self.refuse(slot, Problem::Truncated, &kept.receiver);
+        } else if connection.answer_due {
+            connection.phase = Phase::Closing;
+        } else {
+            self.close(slot);
+        }
+    }
+
+    /// Answers that no request can be had from this connection any more.
+    fn refuse(&mut self, slot: u32, problem: Problem, receiver: &Receiver) {
+        let token = self.connections.token(slot);
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.phase = Phase::Closing;
+        connection.kept = None;
+        connection.answer_due = true;
+        let origin = Origin { side: connection.side, peer: connection.peer, arrived: connection.arrived };
+        let exchange = self.app.refuse(origin, problem, receiver.method(), &mut self.batch);
+        self.exchanges.push((token, exchange));
+    }
+
+    /// Gives up on whoever has kept us waiting too long.
+    fn give_up(&mut self) {
+        while let Some((slot, wait)) = self.deadlines.take_due(self.now.steady) {
+            let kind = match wait {
+                Wait::Head => Timeout::Head,
+                Wait::Body => Timeout::Body,
+                Wait::Idle => Timeout::Idle,
+                Wait::Write => Timeout::Write,
+                Wait::Drain => Timeout::Drain,
+            };
+            self.counters.timeouts[kind as usize].bump();
+            let kept = self.connections.get_mut(slot).and_then(|connection| connection.kept.take());
+            match (wait, kept) {
+                (Wait::Head | Wait::Body, Some(kept)) => {
+                    self.refuse(slot, Problem::Late { content: wait == Wait::Body }, &kept.receiver);
+                }
+                _ => self.close(slot),
+            }
+        }
+    }
+
+    fn execute(&mut self) {
+        if self.batch.entries.is_empty() {
+            return;
+        }
+        let (store, batch, now) = (&self.shared.store, &mut self.batch, self.now.steady);
+        // What a panic leaves without an outcome is answered as unavailable.
+        if catch_unwind(AssertUnwindSafe(|| store.execute(now, batch))).is_err() {
+            self.counters.panics.bump();
+        }
+    }
+
+    /// Encodes the answers, connection by connection, and writes each connection's at once.
+    fn answer_all(&mut self) {
+        if self.exchanges.is_empty() {
+            return;
+        }
+        self.micros = self.clock.micros();
+        let exchanges = std::mem::take(&mut self.exchanges);
+        for group in exchanges.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some(slot) = self.connections.slot(group[0].0) else { continue };
+            self.contain(slot, |worker, slot| worker.answer(slot, group));
+        }
+        self.exchanges = exchanges;
+    }
+
+    fn answer(&mut self, slot: u32, group: &[(u64, Exchange)]) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.answer_due = false;
+        let stops = self.stop_by.is_some() && !connection.backlog;
+        if stops {
+            connection.phase = Phase::Closing;
+            connection.kept = None;
+        }
+        self.out.clear();
+        for (i, (_, exchange)) in group.iter().enumerate() {
+            let close = stops && i + 1 == group.len();
+            self.app.encode(exchange, close, self.micros, &self.batch, &mut self.out);
+        }
+        match connection.send(&self.out) {
+            Io::Done(sent) => self.counters.sent.add(sent as u64),
+            Io::NotNow | Io::Failed => return self.close(slot),
+        }
+        self.sent(slot);
+    }
+
+    /// Goes on writing what the client was slow to take.
+    fn flush(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        match connection.flush() {
+            Io::Done(sent) => self.counters.sent.add(sent as u64),
+            Io::NotNow => return,
+            Io::Failed => return self.close(slot),
+        }
+        if connection.output.is_none() {
+            let token = self.connections.token(slot);
+            let Some(connection) = self.connections.get_mut(slot) else { return };
+            if self.poller.set(connection.stream.as_fd(), token, Interest::Read).is_err() {
+                return self.close(slot);
+            }
+            let wait = connection.kept.as_ref().map_or(Wait::Idle, |kept| wait_of(&kept.receiver));
+            self.deadlines.begin(slot, wait, self.now.steady);
+            self.sent(slot);
+        }
+    }
+
+    /// Something was written: all of it, or the client has to be waited for.
+    fn sent(&mut self, slot: u32) {
+        let token = self.connections.token(slot);
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.output.is_some() {
+            self.deadlines.go_on(slot, Wait::Write, self.now.steady);
+            if self.poller.set(connection.stream.as_fd(), token, Interest::Write).is_err() {
+                self.close(slot);
+            }
+        } else if connection.phase == Phase::Closing {
+            let shut = connection.stream.shutdown(std::net::Shutdown::Write);
+            if connection.ended || shut.is_err() {
+                return self.close(slot);
+            }
+            connection.phase = Phase::Draining { bytes: 0 };
+            self.deadlines.begin(slot, Wait::Drain, self.now.steady);
+            if connection.unread {
+                self.list(slot);
+            }
+        }
+    }
+
+    /// Reads and throws away, until the client has ended too or has sent too much.
+    fn drain(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Phase::Draining { bytes } = &mut connection.phase else { return };
+        let drained = *bytes;
+        match connection.read(&mut self.buffer[..READ]) {
+            Io::NotNow => {}
+            Io::Done(1..) if drained < MAX_DRAIN => {
+                connection.phase = Phase::Draining { bytes: drained + READ };
+                self.list(slot);
+            }
+            Io::Done(_) | Io::Failed => self.close(slot),
+        }
+    }
+
+    fn close(&mut self, slot: u32) {
+        self.deadlines.end(slot);
+        if let Some(connection) = self.connections.remove(slot) {
+            self.poller.remove(connection.stream.as_fd());
+            self.counters.closed.bump();
+            self.shared.open.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// What a connection waits for whose request is not all there.
+fn wait_of(receiver: &Receiver) -> Wait {
+    if receiver.awaits_content() { Wait::Body } else { Wait::Head }
+}
