@@ -14,8 +14,8 @@ use super::line::{Line, Lines, is_blank};
 use super::{Framing, Refusal, limits, scan};
 use crate::codec::hex;
 
-/// Digits of a 64-bit chunk size. RFC 9112 section 7.1 asks a recipient to "anticipate potentially large hexadecimal numerals
-/// and prevent parsing errors due to integer conversion overflows".
+/// Digits of a 64-bit chunk size. RFC 9112 section 7.1 requires a recipient to "anticipate potentially large
+/// hexadecimal numerals and prevent parsing errors due to integer conversion overflows".
 const SIZE_DIGITS: u8 = 16;
 
 /// Decodes the content of one message. Sans I/O: it borrows the bytes anew on each call.
@@ -26,8 +26,8 @@ pub struct Body {
     content: usize,
     /// Everything before this was decoded.
     at: usize,
-    /// Bytes that carry nothing, of which [`limits::CHUNK_EXTRAS`] may come: extensions, trailers, and leading zeros of a size,
-    /// which would otherwise allow twenty bytes on the wire for one of content.
+    /// Bytes that carry nothing, of which [`limits::CHUNK_EXTRAS`] may come: extensions, trailers, and
+    /// leading zeros of a size, which would otherwise allow twenty bytes on the wire for one of content.
     extras: usize,
 }
 
@@ -105,8 +105,8 @@ impl Body {
         Self { state, content: 0, at: 0, extras: 0 }
     }
 
-    /// Goes on with `bytes`, which begin right behind the head and may only have grown since the last call. What was decoded
-    /// stands at their front from then on. `None` asks for more of them.
+    /// Goes on with `bytes`, which begin right behind the head and may only have grown since the last call.
+    /// What was decoded stands at their front from then on. `None` asks for more of them.
     ///
     /// # Errors
     ///
@@ -149,7 +149,8 @@ impl Body {
     /// last-chunk   = 1*("0") [ chunk-ext ] CRLF
     /// ```
     ///
-    /// Every line end is CRLF. Parsers that took a bare LF or CR here, or any two bytes behind a chunk, were smuggled past.
+    /// Every line end is CRLF. Parsers that took a bare LF or CR here, or any two bytes behind a chunk, were
+    /// smuggled past.
     fn framing(&mut self, state: State, byte: u8) -> Result<State, Refusal> {
         match state {
             State::Size { size, digits } => self.size(size, digits, byte),
@@ -165,7 +166,8 @@ impl Body {
         }
     }
 
-    /// One byte of a chunk size, or the one behind it. What is announced is compared with the limit once it is whole.
+    /// One byte of a chunk size, or the one behind it. What is announced is compared with the limit once it
+    /// is whole.
     fn size(&mut self, size: u64, digits: u8, byte: u8) -> Result<State, Refusal> {
         if let Some(digit) = hex::digit(byte) {
             if digits == SIZE_DIGITS {
@@ -233,8 +235,9 @@ impl Body {
         (arrived == left).then_some(State::DataCr)
     }
 
-    /// One trailer field: checked like a field of a head, and dropped, whatever its name (RFC 9110 section 6.5.1: a recipient
-    /// that does not know a field to be meant for trailers must not merge it into the head).
+    /// One trailer field: checked like a field of a head and dropped, whatever its name. RFC 9110 section
+    /// 6.5.1: it must not be merged into the head unless its definition permits that, and of no field that is
+    /// read here it does.
     ///
     /// ```text
     /// RFC 9112 section 7.1.2

@@ -1,4 +1,5 @@
-//! What the fields of a head mean: who is asked for, how the content is framed, how long the connection lives.
+//! What the fields of a head mean: who is asked for, how the content is framed, how long the connection
+//! lives.
 //!
 //! *Invariant:* nothing here knows where a line begins or ends.
 
@@ -28,25 +29,35 @@ enum Known {
 }
 
 impl Known {
-    /// Field names are case-insensitive (RFC 9110 section 5.1). Length and first letter tell all of them apart, so that
-    /// a name is compared with one other at most.
+    /// Length and first letter tell all of them apart, so that a name is compared with one other at most.
     #[inline]
     fn named(name: &[u8]) -> Option<Self> {
-        let (known, lower_case): (_, &[u8]) = match (name.len(), name[0] | 0x20) {
-            (4, b'h') => (Self::Host, b"host"),
-            (6, b'e') => (Self::Expect, b"expect"),
-            (10, b'c') => (Self::Connection, b"connection"),
-            (11, b't') => (Self::TraceParent, b"traceparent"),
-            (12, b'c') => (Self::ContentType, b"content-type"),
-            (12, b'x') => (Self::RequestId, b"x-request-id"),
-            (13, b'a') => (Self::Authorization, b"authorization"),
-            (14, b'c') => (Self::ContentLength, b"content-length"),
-            (16, b'c') => (Self::ContentEncoding, b"content-encoding"),
-            (17, b't') => (Self::TransferEncoding, b"transfer-encoding"),
-            _ => return None,
-        };
-        name.eq_ignore_ascii_case(lower_case).then_some(known)
+        match (name.len(), name[0] | 0x20) {
+            (4, b'h') if is(name, b"host") => Some(Self::Host),
+            (6, b'e') if is(name, b"expect") => Some(Self::Expect),
+            (10, b'c') if is(name, b"connection") => Some(Self::Connection),
+            (11, b't') if is(name, b"traceparent") => Some(Self::TraceParent),
+            (12, b'c') if is(name, b"content-type") => Some(Self::ContentType),
+            (12, b'x') if is(name, b"x-request-id") => Some(Self::RequestId),
+            (13, b'a') if is(name, b"authorization") => Some(Self::Authorization),
+            (14, b'c') if is(name, b"content-length") => Some(Self::ContentLength),
+            (16, b'c') if is(name, b"content-encoding") => Some(Self::ContentEncoding),
+            (17, b't') if is(name, b"transfer-encoding") => Some(Self::TransferEncoding),
+            _ => None,
+        }
     }
+}
+
+/// Whether a part of a field line is this word of lower-case letters, digits and hyphens, in whatever case:
+/// names are case-insensitive (RFC 9110 section 5.1), and so are all the words that values are compared with.
+///
+/// The bit of the case is set in each of these characters. Only control characters lack it and are otherwise
+/// the same as a digit or a hyphen, and a field line has none; so no other byte passes. With its length
+/// known, a word is compared at once.
+#[inline]
+fn is<const N: usize>(part: &[u8], word: &[u8; N]) -> bool {
+    let difference = |part: &[u8; N]| part.iter().zip(word).fold(0, |all, (a, b)| all | ((a | 0x20) ^ b));
+    part.try_into().is_ok_and(|part| difference(part) == 0)
 }
 
 /// A head while its fields arrive.
@@ -62,6 +73,8 @@ pub(super) struct Fields {
     seen: u16,
     /// `Connection: close` was there.
     close: bool,
+    /// `Connection: keep-alive` was there.
+    keep: bool,
 }
 
 impl Default for Fields {
@@ -85,7 +98,7 @@ impl Default for Fields {
             keep_alive: false,
             len: 0,
         };
-        Self { head, authority: none, count: 0, seen: 0, close: false }
+        Self { head, authority: none, count: 0, seen: 0, close: false, keep: false }
     }
 }
 
@@ -130,7 +143,7 @@ impl Fields {
             head.host = self.authority;
         }
         // RFC 9112 section 9.3.
-        head.keep_alive = !self.close && (head.version == Version::Http11 || head.keep_alive);
+        head.keep_alive = !self.close && (self.keep || head.version == Version::Http11);
         Ok(*head)
     }
 
@@ -143,7 +156,8 @@ impl Fields {
         seen
     }
 
-    /// A field that means one thing (RFC 9110 section 5.3) comes once: of two, each reader may believe another one.
+    /// A field that means one thing (RFC 9110 section 5.3) comes once: of two, each reader may believe
+    /// another one.
     #[inline]
     fn once(&mut self, known: Known) -> Result<(), Refusal> {
         if self.was_seen(known) { Err(Refusal::RepeatedField) } else { Ok(()) }
@@ -167,8 +181,8 @@ impl Fields {
     /// Content-Length = 1*DIGIT
     /// ```
     ///
-    /// Stricter: no leading zero, and no repetition even of equal numbers (RFC 9110 would allow `5, 5`). Each has been read
-    /// in two ways by two parsers.
+    /// Stricter: no leading zero, and no repetition even of equal numbers (RFC 9110 would allow `5, 5`). Each
+    /// has been read in two ways by two parsers.
     fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if self.was_seen(Known::ContentLength) {
             return Err(Refusal::ContentLengthRepeated);
@@ -194,8 +208,9 @@ impl Fields {
     /// transfer-coding   = token *( OWS ";" OWS transfer-parameter )
     /// ```
     ///
-    /// Several field lines are one list. Stricter: an empty element is refused, as is a parameter on `chunked`; with a
-    /// Content-Length beside it the request is refused, where RFC 9112 section 6.3 would let the coding win.
+    /// Several field lines are one list. Stricter: an empty element is refused, as is a parameter on
+    /// `chunked`; with a Content-Length beside it the request is refused, where RFC 9112 section 6.3 would
+    /// let the coding win.
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if self.head.version == Version::Http10 {
             return Err(Refusal::TransferEncodingOn10);
@@ -208,7 +223,7 @@ impl Fields {
             if self.head.framing == Framing::Chunked {
                 return Err(Refusal::TransferEncoding);
             }
-            if !coding.eq_ignore_ascii_case(b"chunked") {
+            if !is(coding, b"chunked") {
                 return Err(other_coding(coding));
             }
             self.head.framing = Framing::Chunked;
@@ -227,7 +242,7 @@ impl Fields {
         if self.head.version == Version::Http10 {
             return Ok(());
         }
-        if !value.eq_ignore_ascii_case(b"100-continue") {
+        if !is(value, b"100-continue") {
             return Err(Refusal::Expectation);
         }
         self.head.expects_continue = true;
@@ -242,8 +257,8 @@ impl Fields {
     #[inline]
     fn connection(&mut self, value: &[u8]) -> Result<(), Refusal> {
         for option in list(value) {
-            self.close |= option.eq_ignore_ascii_case(b"close");
-            self.head.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.close |= is(option, b"close");
+            self.keep |= is(option, b"keep-alive");
         }
         Ok(())
     }
@@ -265,11 +280,11 @@ impl Fields {
     }
 }
 
-/// Why a coding that is not exactly `chunked` is refused. One with another name is well-formed and unknown here; anything
-/// that another parser might take for `chunked` is malformed.
+/// Why a coding that is not exactly `chunked` is refused. One with another name is well-formed and unknown
+/// here; anything that another parser might take for `chunked` is malformed.
 fn other_coding(coding: &[u8]) -> Refusal {
     let name = coding.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
-    if scan::is_token(name) && !name.eq_ignore_ascii_case(b"chunked") {
+    if scan::is_token(name) && !is(name, b"chunked") {
         Refusal::UnknownCoding
     } else {
         Refusal::TransferEncoding
@@ -284,4 +299,28 @@ fn is_id(value: &[u8]) -> bool {
 #[inline]
 pub(super) fn span(start: usize, end: usize) -> Span {
     Span { start: start as u16, end: end as u16 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_itself_in_any_case_and_nothing_else() {
+        for byte in (0x20..=u8::MAX).filter(|byte| !byte.is_ascii_control()) {
+            for place in 0..14 {
+                let mut part = *b"cOnTeNt-LeNgTh";
+                part[place] = byte;
+                assert_eq!(
+                    is(&part, b"content-length"),
+                    part.eq_ignore_ascii_case(b"content-length"),
+                    "{byte:#x}"
+                );
+            }
+            let mut part = *b"100-Continue";
+            part[0] = byte;
+            assert_eq!(is(&part, b"100-continue"), byte == b'1', "{byte:#x}");
+        }
+        assert!(!is(b"", b"close") && !is(b"clos", b"close") && !is(b"closed", b"close"));
+    }
 }

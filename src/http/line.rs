@@ -7,16 +7,17 @@ use super::{Refusal, scan};
 /// Reads one field line after the other, and goes on where the bytes ran out.
 ///
 /// ```text
-/// RFC 9112 section 5, RFC 9110 sections 5.1 and 5.5
-/// field-line    = field-name ":" OWS field-value OWS CRLF
+/// RFC 9112 sections 2.1 and 5, RFC 9110 sections 5.1 and 5.5
+/// HTTP-message  = start-line CRLF *( field-line CRLF ) CRLF [ message-body ]
+/// field-line    = field-name ":" OWS field-value OWS
 /// field-name    = token
 /// field-value   = *field-content
 /// field-content = field-vchar [ 1*( SP / HTAB / field-vchar ) field-vchar ]
 /// field-vchar   = VCHAR / obs-text
 /// ```
 ///
-/// `obs-fold` is refused (RFC 9112 section 5.2 allows that), and so is a line end that is not CRLF (section 2.2 would allow
-/// a bare LF): both have hidden fields from one of two parsers.
+/// `obs-fold` is refused (RFC 9112 section 5.2 allows that), and so is a line end that is not CRLF (section
+/// 2.2 would allow a bare LF): both have hidden fields from one of two parsers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lines {
     /// Where the current line begins.

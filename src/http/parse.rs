@@ -6,12 +6,13 @@
 //!        └──CRLF, once───┘
 //! ```
 //!
-//! Each stage ends at a byte that belongs to it alone, and goes on where it stopped when bytes ran out. A byte is judged
-//! when it is seen, a part with a grammar of its own (a target, a field value) at the byte that ends it; so the first offence in byte
-//! order is the answer, however the bytes were cut, and garbage is refused before its line ends.
+//! Each stage ends at a byte that belongs to it alone, and goes on where it stopped when bytes ran out. A
+//! byte is judged when it is seen, a part with a grammar of its own (a target, a field value) at the byte
+//! that ends it; so the first offence in byte order is the answer, however the bytes were cut, and garbage is
+//! refused before its line ends.
 //!
-//! *Invariant:* no byte is judged twice but the few of a version, an escape or a line end; a client that sends single bytes costs
-//! what one costs that sends them together.
+//! *Invariant:* no byte is judged twice but the few of a version, an escape or a line end; a client that
+//! sends single bytes costs what one costs that sends them together.
 
 use super::fields::{Fields, span};
 use super::line::{Line, Lines};
@@ -53,8 +54,8 @@ impl Parser {
         Self::default()
     }
 
-    /// Goes on with `bytes`, which begin with the first byte of the request and may only have grown since the last call.
-    /// `None` asks for more of them.
+    /// Goes on with `bytes`, which begin with the first byte of the request and may only have grown since the
+    /// last call. `None` asks for more of them.
     ///
     /// # Errors
     ///
@@ -84,8 +85,9 @@ impl Parser {
     }
 
     /// ```text
-    /// RFC 9112 section 3
-    /// request-line = method SP request-target SP HTTP-version CRLF
+    /// RFC 9112 sections 2.1 and 3
+    /// start-line   = request-line / status-line
+    /// request-line = method SP request-target SP HTTP-version
     /// ```
     ///
     /// Stricter than section 3 allows: other whitespace does not separate.
@@ -106,8 +108,8 @@ impl Parser {
         }
     }
 
-    /// RFC 9112 section 2.2: a server should ignore at least one empty line before the request line, and one is what old clients
-    /// send behind a POST. Only one is ignored.
+    /// RFC 9112 section 2.2: a server should ignore at least one empty line before the request line, and one
+    /// is what old clients send behind a POST. Only one is ignored.
     fn empty_line(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         match bytes {
             [] | [b'\r'] => return Ok(None),
@@ -135,42 +137,13 @@ impl Parser {
         Ok(Some(self.at + 1))
     }
 
-    /// RFC 9112 section 3.2. RFC 3986 section 2.1: `pct-encoded = "%" HEXDIG HEXDIG`.
+    /// RFC 9112 section 3.2.
     #[inline]
     fn target(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+        if !self.is_target_complete(bytes)? {
+            return Ok(None);
+        }
         let method = self.fields.head.method;
-        if self.at == self.part
-            && let Some(first) = self.peek(bytes, self.at)?
-            && first.is_ascii_graphic()
-            && !target::may_begin(method, first)
-        {
-            return Err(Refusal::Target);
-        }
-        loop {
-            self.at = scan::target(bytes, self.at);
-            let Some(byte) = self.peek(bytes, self.at)? else { return Ok(None) };
-            match byte {
-                b' ' if self.at > self.part => break,
-                b'?' => {
-                    self.question.get_or_insert(self.at);
-                    self.at += 1;
-                }
-                b'%' => {
-                    for place in [self.at + 1, self.at + 2] {
-                        let Some(digit) = self.peek(bytes, place)? else { return Ok(None) };
-                        if !digit.is_ascii_hexdigit() {
-                            return Err(Refusal::Target);
-                        }
-                    }
-                    self.at += 3;
-                }
-                // The line ends without a version, as in HTTP/0.9.
-                b'\r' => return Err(Refusal::Version),
-                b'\n' => return Err(Refusal::BareLineFeed),
-                b' ' | b'\t' => return Err(Refusal::RequestLine),
-                _ => return Err(Refusal::Target),
-            }
-        }
         let parts = target::parts(method, bytes, self.part..self.at, self.question).ok_or(Refusal::Target)?;
         self.fields.authority = span(parts.authority.start, parts.authority.end);
         let head = &mut self.fields.head;
@@ -180,13 +153,56 @@ impl Parser {
         Ok(Some(self.at + 1))
     }
 
+    /// Whether the space behind the target has come. Up to it, each byte is one that a target may hold.
+    #[inline]
+    fn is_target_complete(&mut self, bytes: &[u8]) -> Result<bool, Refusal> {
+        if self.at == self.part
+            && let Some(first) = self.peek(bytes, self.at)?
+            && first.is_ascii_graphic()
+            && !target::may_begin(self.fields.head.method, first)
+        {
+            return Err(Refusal::Target);
+        }
+        loop {
+            self.at = scan::target(bytes, self.at);
+            let Some(byte) = self.peek(bytes, self.at)? else { return Ok(false) };
+            match byte {
+                b' ' if self.at > self.part => return Ok(true),
+                b'?' => {
+                    self.question.get_or_insert(self.at);
+                    self.at += 1;
+                }
+                b'%' if self.is_escape_complete(bytes)? => self.at += 3,
+                b'%' => return Ok(false),
+                // The line ends without a version, as in HTTP/0.9.
+                b'\r' => return Err(Refusal::Version),
+                b'\n' => return Err(Refusal::BareLineFeed),
+                b' ' | b'\t' => return Err(Refusal::RequestLine),
+                _ => return Err(Refusal::Target),
+            }
+        }
+    }
+
+    /// RFC 3986 section 2.1: `pct-encoded = "%" HEXDIG HEXDIG`.
+    fn is_escape_complete(&self, bytes: &[u8]) -> Result<bool, Refusal> {
+        for place in [self.at + 1, self.at + 2] {
+            match self.peek(bytes, place)? {
+                None => return Ok(false),
+                Some(digit) if digit.is_ascii_hexdigit() => {}
+                Some(_) => return Err(Refusal::Target),
+            }
+        }
+        Ok(true)
+    }
+
     /// ```text
     /// RFC 9112 section 2.3
     /// HTTP-version = HTTP-name "/" DIGIT "." DIGIT
     /// HTTP-name    = %s"HTTP"
     /// ```
     ///
-    /// RFC 9110 section 2.5: a later minor version is answered as the latest known one, another major version with a 505.
+    /// RFC 9110 section 2.5: a later minor version is answered as the latest known one, another major version
+    /// with a 505.
     #[inline]
     fn version(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         let version = &bytes[self.part..];
@@ -223,7 +239,8 @@ impl Parser {
         }
     }
 
-    /// The byte at `at`, if it is there and if the request line may be that long: behind the last byte there is only a CR.
+    /// The byte at `at`, if it is there and if the request line may be that long: behind the last byte there
+    /// is only a CR.
     #[inline]
     fn peek(&self, bytes: &[u8], at: usize) -> Result<Option<u8>, Refusal> {
         let at = at.min(self.line + limits::REQUEST_LINE);

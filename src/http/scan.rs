@@ -10,8 +10,8 @@
 const TCHAR: u8 = 1;
 /// Bytes of a request target that need no second look: visible ASCII without `#`, `\`, `%` and `?`.
 ///
-/// RFC 3986 section 2 also forbids `"`, `<`, `>`, `^`, `` ` ``, `{`, `|` and `}`. Browsers send some of them raw, and no two
-/// parsers disagree on where a target with them ends, so they pass.
+/// RFC 3986 section 2 also forbids `"`, `<`, `>`, `^`, `` ` ``, `{`, `|` and `}`. Browsers send some of them
+/// raw, and no two parsers disagree on where a target with them ends, so they pass.
 const TARGET: u8 = 2;
 /// RFC 3986 section 3.2.2, without `%`: `reg-name = *( unreserved / pct-encoded / sub-delims )`
 const REG_NAME: u8 = 4;
@@ -126,8 +126,8 @@ fn before_control(bytes: &[u8], from: usize) -> usize {
     at
 }
 
-/// Sets the top bit of each byte below 0x20 or equal to 0x7F. A borrow may set wrong bits, but only above the lowest
-/// right one, which is all that is asked for.
+/// Sets the top bit of each byte below 0x20 or equal to 0x7F. A borrow may set wrong bits, but only above the
+/// lowest right one, which is all that is asked for.
 #[inline]
 fn controls(word: u64) -> u64 {
     const EACH: u64 = u64::from_le_bytes([1; 8]);

@@ -61,7 +61,8 @@ pub(super) fn parts(
 /// https-URI     = "https" "://" authority path-abempty [ "?" query ]
 /// ```
 ///
-/// Other schemes are not ours to answer, and userinfo is refused (RFC 9110 section 4.2.4: it obscures the authority).
+/// Other schemes are not ours to answer, and userinfo is refused (RFC 9110 section 4.2.4: it obscures the
+/// authority).
 #[cold]
 fn absolute(bytes: &[u8], before_query: Range<usize>) -> Option<Parts> {
     let uri = &bytes[before_query.clone()];
@@ -86,7 +87,8 @@ fn absolute(bytes: &[u8], before_query: Range<usize>) -> Option<Parts> {
 /// port = *DIGIT
 /// ```
 ///
-/// Stricter than the grammar: the host is not empty (RFC 9110 section 4.2.1 for http) and a port is one that exists.
+/// Stricter than the grammar: the host is not empty (RFC 9110 section 4.2.1 for http) and a port is one that
+/// exists.
 #[inline]
 pub(super) fn is_authority(bytes: &[u8]) -> bool {
     let (host, port) = split_port(bytes);

@@ -1,7 +1,8 @@
-//! Torture: good requests, mutated. Whatever comes of them, nothing panics, the answers are the same however the bytes are cut, and
-//! what is accepted means what a plain reading of its lines says.
+//! Torture: good requests, mutated. Whatever comes of them, nothing panics, the answers are the same however
+//! the bytes are cut, and what is accepted means what a plain reading of its lines says.
 //!
-//! A failure prints its seed. `STREAMER_TORTURE_SEED` repeats that case first; `STREAMER_TORTURE_CASES` sets how many there are.
+//! A failure prints its seed. `STREAMER_TORTURE_SEED` repeats that case first; `STREAMER_TORTURE_CASES` sets
+//! how many there are.
 
 use super::body::Body;
 use super::parse::Parser;
@@ -141,7 +142,10 @@ fn mutate(random: &mut Random, input: &mut Vec<u8>) {
             0 | 1 => input.insert(at, random.of(BYTES)),
             2 => drop(input.drain(at..end.min(at + 1))),
             3 => drop(input.drain(at..end)),
-            4 => splice(input, at, &input[at..end].to_vec()),
+            4 => {
+                let again = input[at..end].to_vec();
+                splice(input, at, &again);
+            }
             5 if at < end => input[at] ^= 1 << random.below(8),
             6 if at < end => input[at] = random.of(BYTES),
             7 => input.truncate(at),
@@ -263,7 +267,8 @@ impl Feed {
     }
 }
 
-/// How the content behind a good head is framed, if it is a good one: read line by line, with nothing in mind but the rules.
+/// How the content behind a good head is framed, if it is a good one: read line by line, with nothing in mind
+/// but the rules.
 fn plain_framing(head: &[u8]) -> Option<Framing> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head).strip_suffix(b"\r\n\r\n")?;
     let controls = head.iter().filter(|&&byte| byte.is_ascii_control() && byte != b'\t').count();

@@ -15,7 +15,7 @@ mod files;
 mod listener;
 mod logger;
 mod observer;
-mod poller;
+pub mod poller;
 mod shared;
 mod sweeper;
 mod sys;

@@ -1,4 +1,5 @@
-//! Content in, content out. Each row is fed whole, byte by byte, cut at every place, and followed by another request.
+//! Content in, content out. Each row is fed whole, byte by byte, cut at every place, and followed by another
+//! request.
 
 use super::{Body, Decoded};
 use crate::http::{Framing, Refusal, Refusal::*, limits};

@@ -1,4 +1,5 @@
-//! Heads in, answers out. Each row is fed whole, byte by byte, cut at every place, and followed by another request.
+//! Heads in, answers out. Each row is fed whole, byte by byte, cut at every place, and followed by another
+//! request.
 
 use super::Parser;
 use crate::http::{self, Framing, Head, Method, Refusal, Refusal::*, Span, limits};
@@ -18,8 +19,8 @@ fn check(input: impl AsRef<[u8]>, expected: Result<&str, Refusal>) {
     }
 }
 
-/// The answer to `input`, the same however it is cut: at each place, what has come so far is answered alike whether it came
-/// at once, byte by byte, or in two parts; and an answer once given stands.
+/// The answer to `input`, the same however it is cut: at each place, what has come so far is answered alike
+/// whether it came at once, byte by byte, or in two parts; and an answer once given stands.
 #[track_caller]
 fn feed(input: &[u8]) -> Result<Option<Head>, Refusal> {
     let whole = Parser::new().parse(input);
