@@ -1,14 +1,14 @@
 //! Streams in memory: a `Mutex<HashMap>` cut into shards.
 //!
 //! A map that grows stops everybody who waits for its lock, so there are many small ones: growing or sweeping one
-//! pauses a thousandth of the users for some microseconds. `std::sync::Mutex` because it is held for less than a
+//! pauses few of the users, and them for less than a millisecond. `std::sync::Mutex` because it is held for less than a
 //! microsecond and never across anything that waits; std's keyed hash because user names come from clients.
 //!
 //! *Invariant:* one lock is held at a time, and nothing is done under it but the account's own work.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Census, PLAYING_KINDS, Store, Swept};
@@ -17,45 +17,46 @@ use crate::streams::batch::{Arena, Batch, Command, Findings, Outcome};
 use crate::streams::name::Name;
 use crate::time::Timestamp;
 
-/// A power of two. At ten million users a shard holds ten thousand, and a visit of the sweeper still takes under a
-/// millisecond.
-const SHARDS: usize = 1024;
+/// A power of two: many enough that a growing one stops few users and that workers seldom meet at one, few enough that
+/// their locks stay in the cache.
+const SHARDS: usize = 256;
 
 /// Streams in memory, gone when the process ends.
 pub struct Memory {
     policy: Policy,
-    shards: Box<[Line<Mutex<Shard>>]>,
+    shards: Box<[Shard]>,
     hasher: RandomState,
     /// The shard that the sweeper visits next.
     sweep_at: AtomicUsize,
 }
 
-/// A cache line of its own, so that two workers on neighbouring shards do not pass one to and fro.
-#[repr(align(64))]
-struct Line<T>(T);
+type Users = HashMap<Name, Account>;
 
+/// A part of the users. Lock and map share a cache line of their own, so that two workers on neighbouring shards do not
+/// pass one to and fro.
+#[repr(align(64))]
 #[derive(Default)]
 struct Shard {
-    users: HashMap<Name, Account>,
-    /// The sum over `users`, so that nobody has to visit a million accounts to know it.
-    census: Census,
+    users: Mutex<Users>,
+    tallies: Tallies,
+}
+
+/// The sums over a shard's users, so that nobody has to visit a million accounts to know them. Written under the shard's
+/// lock, read without it.
+#[derive(Default)]
+struct Tallies {
+    playing: AtomicU32,
+    paused: AtomicU32,
+    /// Users by how many streams they play.
+    users: [AtomicU32; PLAYING_KINDS],
 }
 
 impl Memory {
     /// An empty store.
     pub fn new(policy: Policy) -> Self {
-        let shards = (0..SHARDS).map(|_| Line(Mutex::default())).collect();
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
         Self { policy, shards, hasher: RandomState::new(), sweep_at: AtomicUsize::new(0) }
     }
-
-    fn shard(&self, user: &[u8]) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[self.hasher.hash_one(user) as usize % SHARDS])
-    }
-}
-
-/// Takes the lock even if a thread has panicked under it: that request is lost, the users of its shard are not.
-fn lock(shard: &Line<Mutex<Shard>>) -> MutexGuard<'_, Shard> {
-    shard.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store for Memory {
@@ -63,26 +64,35 @@ impl Store for Memory {
         let Batch { arena, entries, findings } = batch;
         for entry in entries {
             let user = arena.get(entry.command.user);
-            entry.outcome = self.shard(user).apply(now, &self.policy, &entry.command, arena, findings);
+            let shard = &self.shards[self.hasher.hash_one(user) as usize % SHARDS];
+            entry.outcome = shard.apply(now, &self.policy, &entry.command, arena, findings);
         }
     }
 
     fn sweep(&self, now: Timestamp) -> Swept {
         let at = self.sweep_at.fetch_add(1, Relaxed) % SHARDS;
-        Swept { visits: SHARDS as u32, expired: lock(&self.shards[at]).sweep(now) }
+        Swept { visits: SHARDS as u32, expired: self.shards[at].sweep(now) }
     }
 
     fn census(&self) -> Census {
         self.shards.iter().fold(Census::default(), |mut sum, shard| {
-            sum.add(&lock(shard).census);
+            let get = |n: &AtomicU32| u64::from(n.load(Relaxed));
+            sum.playing += get(&shard.tallies.playing);
+            sum.paused += get(&shard.tallies.paused);
+            sum.users.iter_mut().zip(&shard.tallies.users).for_each(|(sum, n)| *sum += get(n));
             sum
         })
     }
 }
 
 impl Shard {
+    /// Takes the lock even if a thread has panicked under it: that request is lost, the users of its shard are not.
+    fn lock(&self) -> MutexGuard<'_, Users> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn apply(
-        &mut self,
+        &self,
         now: Timestamp,
         policy: &Policy,
         command: &Command,
@@ -90,12 +100,13 @@ impl Shard {
         findings: &mut Findings,
     ) -> Outcome {
         let user = arena.get(command.user);
-        let Some(account) = self.users.get_mut(user) else {
+        let mut users = self.lock();
+        let Some(account) = users.get_mut(user) else {
             let mut account = Account::default();
             let outcome = account.apply(now, policy, command, arena, findings);
             if !account.is_empty() {
-                self.census.join(account.tally());
-                self.users.insert(Name::from(user), account);
+                self.tallies.join(account.tally());
+                users.insert(Name::from(user), account);
             }
             return outcome;
         };
@@ -103,55 +114,166 @@ impl Shard {
         let outcome = account.apply(now, policy, command, arena, findings);
         let after = account.tally();
         if before != after {
-            self.census.leave(before);
-            self.census.join(after);
+            self.tallies.leave(before);
+            self.tallies.join(after);
         }
         if account.is_empty() {
-            self.users.remove(user);
-            self.census.leave(after);
+            users.remove(user);
+            self.tallies.leave(after);
         }
         outcome
     }
 
-    fn sweep(&mut self, now: Timestamp) -> u32 {
+    fn sweep(&self, now: Timestamp) -> u32 {
         let mut expired = 0;
-        let mut census = Census::default();
-        self.users.retain(|_, account| {
+        let mut users = self.lock();
+        users.retain(|_, account| {
+            let before = account.tally();
             expired += account.expire(now);
-            if !account.is_empty() {
-                census.join(account.tally());
+            let after = account.tally();
+            if before != after || account.is_empty() {
+                self.tallies.leave(before);
+            }
+            if before != after && !account.is_empty() {
+                self.tallies.join(after);
             }
             !account.is_empty()
         });
-        self.census = census;
         // A wave of users has passed: give most of the room back, and keep some so that the next is not all growth.
-        if self.users.capacity() > 64 && self.users.len() < self.users.capacity() / 8 {
-            self.users.shrink_to(self.users.len() * 2);
+        if users.capacity() > 64 && users.len() < users.capacity() / 8 {
+            let room = users.len() * 2;
+            users.shrink_to(room);
         }
         expired
     }
 }
 
-impl Census {
-    fn join(&mut self, account: Tally) {
-        self.playing += u64::from(account.playing);
-        self.paused += u64::from(account.paused);
-        self.users[kind(account)] += 1;
+impl Tallies {
+    fn join(&self, account: Tally) {
+        self.add(account, u32::wrapping_add);
     }
 
-    fn leave(&mut self, account: Tally) {
-        self.playing -= u64::from(account.playing);
-        self.paused -= u64::from(account.paused);
-        self.users[kind(account)] -= 1;
+    fn leave(&self, account: Tally) {
+        self.add(account, u32::wrapping_sub);
     }
 
-    fn add(&mut self, other: &Self) {
-        self.playing += other.playing;
-        self.paused += other.paused;
-        self.users.iter_mut().zip(other.users).for_each(|(sum, n)| *sum += n);
+    /// No atomic addition is needed: whoever writes holds the shard's lock.
+    fn add(&self, account: Tally, sum: fn(u32, u32) -> u32) {
+        let kind = (account.playing as usize).min(PLAYING_KINDS - 1);
+        for (total, n) in
+            [(&self.playing, account.playing), (&self.paused, account.paused), (&self.users[kind], 1)]
+        {
+            total.store(sum(total.load(Relaxed), n), Relaxed);
+        }
     }
 }
 
-fn kind(account: Tally) -> usize {
-    (account.playing as usize).min(PLAYING_KINDS - 1)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::streams::account::WhenFull;
+    use crate::streams::batch::{Action, Replace, Verdict};
+    use crate::time::Span;
+
+    const LEASE: u64 = 90;
+    /// So many that every shard has grown.
+    const USERS: u64 = 20_000;
+
+    fn memory() -> Memory {
+        let adopt_until = Timestamp::default();
+        Memory::new(Policy { lease: Span::from_secs(LEASE), when_full: WhenFull::Refuse, adopt_until })
+    }
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    fn run(memory: &Memory, secs: u64, commands: &[(&str, &str, Action)]) -> Vec<(Verdict, u32)> {
+        let mut batch = Batch::default();
+        for (user, key, action) in commands {
+            let (user, key) = (batch.arena.add(user.as_bytes()), batch.arena.add(key.as_bytes()));
+            batch.push(Command { user, key, limit: 3, action: *action });
+        }
+        memory.execute(at(secs), &mut batch);
+        batch.entries.iter().map(|entry| (entry.outcome.verdict, entry.outcome.count)).collect()
+    }
+
+    const START: Action = Action::Start { position: None, replace: Replace::ByPolicy };
+    const BEAT: Action = Action::Beat { position: None, playing: None };
+
+    #[test]
+    fn a_batch_is_carried_out_in_order_and_users_are_apart() {
+        let said = run(
+            &memory(),
+            0,
+            &[
+                ("ann", "a", BEAT),
+                ("ann", "a", START),
+                ("bob", "a", Action::Look),
+                ("ann", "a", BEAT),
+                ("ann", "b", START),
+                ("ann", "c", START),
+                ("ann", "d", START),
+                ("bob", "d", START),
+                ("ann", "a", Action::End),
+                ("ann", "d", START),
+            ],
+        );
+        use Verdict::{Ended, Full, Renewed, Started, Told, Unknown};
+        let expected = [
+            (Unknown, 0),
+            (Started, 1),
+            (Told, 0),
+            (Renewed, 1),
+            (Started, 2),
+            (Started, 3),
+            (Full, 3),
+            (Started, 1),
+            (Ended, 2),
+            (Started, 3),
+        ];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn sweeping_frees_what_nobody_asks_for_and_the_census_follows() {
+        let memory = memory();
+        for user in 0..USERS {
+            let user = format!("user{user}");
+            let pause = Action::Beat { position: None, playing: Some(false) };
+            run(&memory, 0, &[(&user, "a", START), (&user, "b", START), (&user, "b", pause)]);
+            run(&memory, 50, &[(&user, "a", BEAT)]);
+        }
+        let users = |kind: usize, n: u64| std::array::from_fn(|i| if i == kind { n } else { 0 });
+        let census = Census { playing: USERS, paused: USERS, users: users(1, USERS) };
+        assert_eq!(memory.census(), census);
+        let sweep = |secs| (0..SHARDS).map(|_| memory.sweep(at(secs)).expired).map(u64::from).sum::<u64>();
+        assert_eq!((sweep(89), memory.census()), (0, census));
+        assert_eq!((sweep(90), memory.census().paused), (USERS, 0));
+        assert_eq!((sweep(140), memory.census()), (USERS, Census::default()));
+        let room: usize = memory.shards.iter().map(|shard| shard.lock().capacity()).sum();
+        assert!((room as u64) < USERS / 10, "{room}");
+    }
+
+    #[test]
+    fn of_many_parallel_starts_exactly_as_many_as_the_limit_succeed() {
+        let memory = memory();
+        for user in 0..200 {
+            let user = format!("user{user}");
+            let started: usize = std::thread::scope(|scope| {
+                let starts: Vec<_> = (0..8)
+                    .map(|i| {
+                        let (memory, user) = (&memory, &user);
+                        scope.spawn(move || run(memory, 0, &[(user, &format!("v{i}"), START)])[0].0)
+                    })
+                    .collect();
+                starts
+                    .into_iter()
+                    .map(|start| start.join().unwrap())
+                    .filter(|v| *v == Verdict::Started)
+                    .count()
+            });
+            assert_eq!(started, 3);
+        }
+    }
 }

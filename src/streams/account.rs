@@ -18,6 +18,7 @@
 //! are paused, and at most [`MAX_ENDED`] are remembered.
 
 use super::batch::{Action, Arena, Command, Findings, Notes, Outcome, Replace, Shown, Verdict, Word};
+use super::few::Few;
 use super::name::Name;
 use super::position::Position;
 use crate::time::{Span, Timestamp};
@@ -55,7 +56,7 @@ pub struct Policy {
 /// One user's streams, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    streams: Vec<Stream>,
+    streams: Few<Stream>,
 }
 
 #[derive(Clone, Debug)]
@@ -136,7 +137,7 @@ impl Account {
             expired += u32::from(!keep && !matches!(stream.state, State::Ended(_)));
             keep
         });
-        self.streams.shrink_to_fit();
+        self.streams.shrink();
         expired
     }
 
@@ -148,7 +149,7 @@ impl Account {
     /// How many streams it holds, by state.
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
-        for stream in &self.streams {
+        for stream in self.streams.iter() {
             match stream.state {
                 State::Playing => tally.playing += 1,
                 State::Paused { .. } => tally.paused += 1,
@@ -331,8 +332,6 @@ impl Account {
     }
 
     fn add(&mut self, turn: &Turn, position: Option<Position>, state: State) -> usize {
-        // Most users watch one stream: room for four at once, as `push` makes it, would be mostly air.
-        self.streams.reserve_exact(1);
         self.streams.push(Stream {
             key: Name::from(turn.arena.get(turn.command.key)),
             expires: turn.now + turn.policy.lease,

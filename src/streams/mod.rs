@@ -7,7 +7,11 @@
 //! *Invariant:* nothing here reads a clock, takes a lock, or knows what HTTP is: `now` is an argument.
 
 pub mod name;
+
+pub mod few;
+
 pub mod position;
 
 pub mod account;
+
 pub mod batch;
