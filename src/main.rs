@@ -3,10 +3,11 @@
 mod check;
 mod token;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use streamer::config::{self, Command, Config};
-use streamer::server::{Server, Signals};
+use streamer::server::{Server, Signals, notice};
 
 /// A bad flag or variable.
 const USAGE: u8 = 2;
@@ -22,12 +23,9 @@ fn main() -> ExitCode {
     };
     let done = match command {
         Command::Serve(config) => return serve(config),
-        Command::Token(args) => token::make(&args).map(|said| print!("{said}")),
+        Command::Token(args) => token::make(&args).and_then(|said| say(&said)),
         Command::Check(args) => check::check(&args),
-        Command::Help(text) | Command::Version(text) => {
-            print!("{text}");
-            Ok(())
-        }
+        Command::Help(text) | Command::Version(text) => say(&text),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,11 +39,20 @@ fn serve(config: Config) -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(FAILED, &error),
     };
-    eprintln!("{}", server.greeting());
+    // Whoever started it need not read what it says; that must not keep it from serving.
+    let _ = writeln!(io::stderr(), "{}", server.greeting());
     ExitCode::from(server.run())
 }
 
+/// Prints what was asked for. That its reader has gone, as in `streamer --help | head -1`, is no failure.
+fn say(text: &str) -> Result<(), String> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot print: {error}")),
+        _ => Ok(()),
+    }
+}
+
 fn fail(code: u8, error: &str) -> ExitCode {
-    eprintln!("streamer: {error}");
+    notice(error);
     ExitCode::from(code)
 }

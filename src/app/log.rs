@@ -152,7 +152,7 @@ fn quoted_or_dash(text: &[u8], out: &mut Vec<u8>) {
 
 /// What is written is visible ASCII or a user-id, UTF-8 both.
 fn quote(text: &[u8], out: &mut Vec<u8>) {
-    json::write_string(std::str::from_utf8(text).unwrap_or("?"), out);
+    json::write_string(text, out);
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ pub fn begin(status: Status, detail: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8
 
 /// Appends text as a JSON string. Whatever is kept here is UTF-8.
 pub fn quote(text: &[u8], out: &mut Vec<u8>) {
-    json::write_string(std::str::from_utf8(text).unwrap_or_default(), out);
+    json::write_string(text, out);
 }
 
 /// Appends text as the inside of a JSON string.

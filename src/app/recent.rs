@@ -90,8 +90,11 @@ impl Recent {
     pub fn latest<'a>(workers: impl IntoIterator<Item = &'a Self>) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::new();
         for worker in workers {
-            events.extend_from_slice(&worker.0.lock().unwrap_or_else(PoisonError::into_inner).events);
+            let ring = worker.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let (newer, older) = ring.events.split_at(ring.next);
+            events.extend(newer.iter().rev().chain(older.iter().rev()).cloned());
         }
+        // Stable, so that of one worker's decisions in the same millisecond the latest stays first.
         events.sort_by_key(|event| std::cmp::Reverse(event.at));
         events.truncate(KEPT);
         events

@@ -18,9 +18,13 @@ pub fn parse(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Appends `n`.
+/// Appends `n`. Most numbers here have one or two digits.
 pub fn write(n: u64, out: &mut Vec<u8>) {
-    write_padded(n, 1, out);
+    match n {
+        0..10 => out.push(b'0' + n as u8),
+        10..100 => out.extend_from_slice(&[b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]),
+        _ => write_padded(n, 1, out),
+    }
 }
 
 /// Appends `n` with as many zeros before it as it takes to make `width` digits; a longer `n` is written

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::notice;
 use super::poller::{Event, Poll, Poller};
 use super::shared::{Errand, Inbox, Shared};
 use super::sys;
@@ -113,7 +114,7 @@ impl Listener {
     fn turn(&mut self, events: &mut Vec<Event>, tick: Option<Duration>) -> Vec<Heard> {
         let timeout = if self.retry { Some(tick.map_or(BACK_OFF, |tick| tick.min(BACK_OFF))) } else { tick };
         if let Err(error) = self.poller.wait(events, timeout) {
-            eprintln!("streamer: cannot wait for connections: {error}");
+            notice(&format!("cannot wait for connections: {error}"));
             std::thread::sleep(BACK_OFF);
         }
         let mut heard = Vec::new();

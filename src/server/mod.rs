@@ -22,7 +22,7 @@ mod sys;
 mod worker;
 
 use core::net::SocketAddr;
-use std::io;
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
@@ -313,11 +313,11 @@ fn max_connections(config: &Config) -> usize {
     let reserved = RESERVED_FILES + FILES_PER_WORKER * config.workers as u64;
     let room = files.saturating_sub(reserved).max(1) as usize;
     if room < config.max_connections {
-        eprintln!(
-            "streamer: {files} open files are allowed, so there can be {room} connections and not {}; raise it with \
-             `ulimit -n` or LimitNOFILE=",
+        notice(&format!(
+            "{files} open files are allowed, so there can be {room} connections and not {}; raise it with `ulimit -n` \
+             or LimitNOFILE=",
             config.max_connections
-        );
+        ));
     }
     room.min(config.max_connections)
 }
@@ -328,12 +328,12 @@ fn reload(mode: &Mode, shared: &Arc<Shared>) {
     let work = move || match files::load(&mode) {
         Ok((credentials, said)) => {
             shared.set_credentials(credentials);
-            eprintln!("streamer: reloaded: {said}");
+            notice(&format!("reloaded: {said}"));
         }
-        Err(error) => eprintln!("streamer: nothing reloaded: {error}"),
+        Err(error) => notice(&format!("nothing reloaded: {error}")),
     };
     if let Err(error) = thread::Builder::new().name("reload".into()).spawn(work) {
-        eprintln!("streamer: nothing reloaded: cannot start a thread: {error}");
+        notice(&format!("nothing reloaded: cannot start a thread: {error}"));
     }
 }
 
@@ -346,4 +346,10 @@ fn join_for(thread: JoinHandle<()>, most: std::time::Duration) {
     if thread.is_finished() {
         let _ = thread.join();
     }
+}
+
+/// Tells the operator something, on standard error. If nobody reads that, the server has better things to do than to
+/// panic, as `eprintln!` would.
+pub fn notice(text: &str) {
+    let _ = writeln!(io::stderr(), "streamer: {text}");
 }

@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::connection::{Connection, Io, Kept, MAX_DRAIN, Phase, READ, Slab};
 use super::deadlines::{Deadlines, Wait};
 use super::logger::Logger;
+use super::notice;
 use super::poller::{Event, Interest, Poll, Poller};
 use super::shared::{Bell, Errand, Inbox, Shared};
 use crate::app::counters::{Counters, Timeout};
@@ -137,7 +138,7 @@ impl Worker {
     fn turn(&mut self, events: &mut Vec<Event>) {
         if let Err(error) = self.poller.wait(events, self.timeout()) {
             // It can only be misused; better a slow server than a dead or a spinning one.
-            eprintln!("streamer: cannot wait for connections: {error}");
+            notice(&format!("cannot wait for connections: {error}"));
             std::thread::sleep(Duration::from_millis(100));
         }
         self.begin();
@@ -245,6 +246,10 @@ impl Worker {
     fn wake(&mut self, slot: u32, ends: bool) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.unread = true;
+        if connection.answer_due {
+            // One visit a turn, so that a connection's answers go out together and in order.
+            return self.list(slot);
+        }
         if connection.output.is_some() {
             self.flush(slot);
         }
@@ -546,9 +551,11 @@ impl Worker {
         let drained = *bytes;
         match connection.read(&mut self.buffer[..READ]) {
             Io::NotNow => {}
-            Io::Done(1..) if drained < MAX_DRAIN => {
-                connection.phase = Phase::Draining { bytes: drained + READ };
-                self.list(slot);
+            Io::Done(read @ 1..) if drained < MAX_DRAIN => {
+                connection.phase = Phase::Draining { bytes: drained + read };
+                if connection.unread {
+                    self.list(slot);
+                }
             }
             Io::Done(_) | Io::Failed => self.close(slot),
         }

@@ -25,7 +25,8 @@ const SHARDS: usize = 256;
 pub struct Memory {
     policy: Policy,
     shards: Box<[Shard]>,
-    hasher: RandomState,
+    /// Odd and random: what spreads the users over the shards.
+    key: u64,
     /// The shard that the sweeper visits next.
     sweep_at: AtomicUsize,
 }
@@ -55,7 +56,23 @@ impl Memory {
     /// An empty store.
     pub fn new(policy: Policy) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Self { policy, shards, hasher: RandomState::new(), sweep_at: AtomicUsize::new(0) }
+        let key = RandomState::new().hash_one(()) | 1;
+        Self { policy, shards, key, sweep_at: AtomicUsize::new(0) }
+    }
+
+    /// Which shard a user belongs to: multiply and fold, eight bytes at a time, under a random key.
+    ///
+    /// The map behind it hashes again, and properly: names come from clients. Somebody who found names that meet in one
+    /// shard would have made that shard a larger map, and no slower one.
+    fn shard_of(&self, user: &[u8]) -> usize {
+        let mut hash = self.key;
+        for chunk in user.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            let product = u128::from(hash ^ u64::from_le_bytes(word)) * u128::from(self.key);
+            hash = product as u64 ^ (product >> 64) as u64;
+        }
+        hash as usize % SHARDS
     }
 }
 
@@ -64,7 +81,7 @@ impl Store for Memory {
         let Batch { arena, entries, findings } = batch;
         for entry in entries {
             let user = arena.get(entry.command.user);
-            let shard = &self.shards[self.hasher.hash_one(user) as usize % SHARDS];
+            let shard = &self.shards[self.shard_of(user)];
             entry.outcome = shard.apply(now, &self.policy, &entry.command, arena, findings);
         }
     }
@@ -253,6 +270,14 @@ mod tests {
         assert_eq!((sweep(140), memory.census()), (USERS, Census::default()));
         let room: usize = memory.shards.iter().map(|shard| shard.lock().capacity()).sum();
         assert!((room as u64) < USERS / 10, "{room}");
+    }
+
+    #[test]
+    fn users_are_spread_over_all_shards() {
+        let memory = memory();
+        let mut counts = [0; SHARDS];
+        (0..SHARDS * 100).for_each(|user| counts[memory.shard_of(format!("user{user:07}").as_bytes())] += 1);
+        assert!(counts.iter().all(|count| (30..300).contains(count)), "{counts:?}");
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Credentials {
         let pair = &arena.bytes()[mark..];
         let colon = pair.iter().position(|&byte| byte == b':').ok_or(Failure::Malformed)?;
         let (user, password) = (&pair[..colon], &pair[colon + 1..]);
-        if !is_user(user) {
+        if !is_text(user) {
             return Err(Failure::Malformed);
         }
         let grant = match self {
@@ -134,7 +134,11 @@ impl Credentials {
 
 /// Whether `name` can be a user-id: UTF-8 without colon and control characters (RFC 7617 section 2), of our length.
 pub fn is_user(name: &[u8]) -> bool {
-    if name.is_empty() || name.len() > MAX_USER || name.contains(&b':') {
+    is_text(name) && !name.contains(&b':')
+}
+
+fn is_text(name: &[u8]) -> bool {
+    if name.is_empty() || name.len() > MAX_USER {
         return false;
     }
     name.iter().all(|byte| matches!(byte, b' '..=b'~'))
