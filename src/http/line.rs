@@ -74,13 +74,14 @@ impl Lines {
                 *self.colon.insert(self.at)
             }
         };
-        self.at = scan::text(bytes, self.at.max(colon + 1));
-        match bytes.get(self.at..) {
-            Some([b'\r', b'\n', ..]) => {}
-            Some([b'\r', _, ..]) => return Err(Refusal::BareCarriageReturn),
-            Some([b'\n', ..]) => return Err(Refusal::BareLineFeed),
-            Some([] | [b'\r']) | None => return Ok(Line::Incomplete),
-            Some(_) => return Err(Refusal::FieldValue),
+        // The colon is text too.
+        self.at = scan::text(bytes, self.at);
+        match &bytes[self.at..] {
+            [b'\r', b'\n', ..] => {}
+            [] | [b'\r'] => return Ok(Line::Incomplete),
+            [b'\r', ..] => return Err(Refusal::BareCarriageReturn),
+            [b'\n', ..] => return Err(Refusal::BareLineFeed),
+            _ => return Err(Refusal::FieldValue),
         }
         let (value, end) = trim(bytes, colon + 1, self.at);
         let field = Field { name: self.start, colon, value, end };

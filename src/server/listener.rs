@@ -21,8 +21,8 @@ use crate::app::counters::Counters;
 
 /// How long to wait before the next attempt when `accept` has failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// How many connections the admin listener may have beyond `--max-connections`: an operator wants in when all is full.
-const ADMIN_RESERVE: usize = 64;
+/// How many connections the admin listener may have, beside `--max-connections`: an operator wants in when all is full.
+const ADMIN_CONNECTIONS: usize = 64;
 /// How often to look whether the workers are done, while stopping.
 const STOP_TICK: Duration = Duration::from_millis(5);
 
@@ -97,6 +97,10 @@ impl Listener {
         let mut stop_by: Option<Instant> = None;
         while self.shared.working.load(Relaxed) > 0 && stop_by.is_none_or(|by| Instant::now() < by) {
             let tick = stop_by.map(|_| STOP_TICK);
+            if stop_by.is_some() && self.shared.open[Side::Public as usize].load(Relaxed) == 0 {
+                self.shared.stopped.store(true, Relaxed);
+                self.inboxes.iter().for_each(|inbox| inbox.ring());
+            }
             for heard in self.turn(&mut events, tick) {
                 match heard {
                     Heard::Reload => reload(),
@@ -187,12 +191,12 @@ impl Listener {
         }
         // Answers are written whole; waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
-        let reserve = if side == Side::Admin { ADMIN_RESERVE } else { 0 };
-        let open = self.shared.open.fetch_add(1, Relaxed);
-        let full = open >= self.max_connections + reserve;
-        if open >= self.max_connections + ADMIN_RESERVE + MAX_REFUSED {
+        let most = if side == Side::Admin { ADMIN_CONNECTIONS } else { self.max_connections };
+        let open = self.shared.open[side as usize].fetch_add(1, Relaxed);
+        let full = open >= most;
+        if open >= most + MAX_REFUSED {
             // So many are being told already that there is no room that this one has to go without.
-            self.shared.open.fetch_sub(1, Relaxed);
+            self.shared.open[side as usize].fetch_sub(1, Relaxed);
             self.counters.refused.bump();
             self.counters.closed.bump();
             return;

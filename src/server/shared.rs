@@ -22,8 +22,10 @@ pub struct Shared {
     pub credentials_version: AtomicUsize,
     /// Whether the server is stopping.
     pub stopping: AtomicBool,
-    /// How many connections are open, those dealt to a worker and not yet taken up among them.
-    pub open: AtomicUsize,
+    /// Whether it has stopped: nothing is under way any more.
+    pub stopped: AtomicBool,
+    /// How many connections each [`Side`] has, those dealt to a worker and not yet taken up among them.
+    pub open: [AtomicUsize; 2],
     /// How many workers are still at work.
     pub working: AtomicUsize,
 }
@@ -42,7 +44,8 @@ impl Shared {
             credentials: Mutex::new(Arc::new(credentials)),
             credentials_version: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
-            open: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+            open: Default::default(),
             working: AtomicUsize::new(workers),
         }
     }
@@ -61,7 +64,7 @@ impl Shared {
 
 /// Something for a worker to do.
 pub enum Errand {
-    /// Serve this connection. When there are as many as there may be already, close the longest idle for it.
+    /// Serve this connection. When there are as many as there may be already, close the longest idle for it, or refuse it.
     Serve { stream: TcpStream, peer: SocketAddr, side: Side, full: bool },
     /// Close the longest idle connection: there are no more descriptors.
     Reclaim,

@@ -131,8 +131,11 @@ impl Worker {
         self.shared.working.fetch_sub(1, Relaxed);
     }
 
+    /// While others still have requests under way, this one goes on for the sake of the admin listener.
     fn is_done(&self) -> bool {
-        self.stop_by.is_some_and(|stop_by| self.connections.len() == 0 || stop_by <= self.now.steady)
+        let Some(stop_by) = self.stop_by else { return false };
+        let idle = |slot| self.deadlines.waits_for(slot) == Some(Wait::Idle);
+        stop_by <= self.now.steady || self.shared.stopped.load(Relaxed) && self.connections.taken().all(idle)
     }
 
     fn turn(&mut self, events: &mut Vec<Event>) {
@@ -215,7 +218,7 @@ impl Worker {
     }
 
     fn accept(&mut self, stream: TcpStream, peer: SocketAddr, side: Side, full: bool) {
-        let refused = full && !self.reclaim();
+        let refused = full && (side == Side::Admin || !self.reclaim());
         let slot = self.connections.insert(Connection::new(stream, peer, side));
         let token = self.connections.token(slot);
         let Some(connection) = self.connections.get_mut(slot) else { return };
@@ -229,7 +232,7 @@ impl Worker {
         } else {
             self.deadlines.begin(slot, Wait::Idle, self.now.steady);
         }
-        if self.stop_by.is_some() {
+        if self.stop_by.is_some() && side == Side::Public {
             self.read_once_more(slot);
         }
     }
@@ -566,7 +569,7 @@ impl Worker {
         if let Some(connection) = self.connections.remove(slot) {
             self.poller.remove(connection.stream.as_fd());
             self.counters.closed.bump();
-            self.shared.open.fetch_sub(1, Relaxed);
+            self.shared.open[connection.side as usize].fetch_sub(1, Relaxed);
         }
     }
 }
