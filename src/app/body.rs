@@ -34,6 +34,9 @@ pub enum Fault {
 /// media-type = type "/" subtype parameters     parameters = *( OWS ";" OWS [ parameter ] )   ; RFC 9110 section 8.3.1
 /// ```
 pub fn is_json(content_type: &[u8]) -> bool {
+    if content_type == b"application/json" {
+        return true;
+    }
     let mut parts = content_type.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     match parts.next() {
         None | Some(b"") => return content_type.is_empty(),
@@ -88,6 +91,9 @@ fn position(value: Value) -> Option<Position> {
     match value {
         Value::Number(number) => Position::parse_secs(number),
         Value::String(text) => {
+            if let Some(plain) = text.plain() {
+                return Position::parse(plain.as_bytes());
+            }
             // As long as the longest, `HH:MM:SS`, and one more to see that it is longer.
             let mut clock = [0; 9];
             let mut len = 0;

@@ -3,6 +3,7 @@
 //! *Invariant:* a key that leaves here is UTF-8 of the contract's length without control characters, so that NUL can
 //! stand between id and device.
 
+use super::auth::is_plain;
 use crate::codec::urlencoded;
 use crate::streams::batch::{Arena, Word};
 
@@ -94,7 +95,7 @@ fn text(raw: &[u8], name: &'static str, most: usize, arena: &mut Arena) -> Resul
     if decoded.len() > most {
         return Err(Fault::TooLong(name, most));
     }
-    if decoded.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+    if is_plain(decoded) {
         return Ok(());
     }
     let text = std::str::from_utf8(decoded).map_err(|_| Fault::Utf8(name))?;

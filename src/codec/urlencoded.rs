@@ -71,6 +71,9 @@ fn next(raw: &[u8]) -> Option<(u8, &[u8])> {
 /// forms alone.
 pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     let mut rest = bytes;
+    if bytes.iter().fold(true, |plain, &c| plain & is_unreserved(c)) {
+        return out.extend_from_slice(bytes);
+    }
     while let Some(plain) = rest.iter().position(|&c| !is_unreserved(c)) {
         out.extend_from_slice(&rest[..plain]);
         let byte = rest[plain];

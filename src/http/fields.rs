@@ -321,6 +321,7 @@ mod tests {
             part[0] = byte;
             assert_eq!(is(&part, b"100-continue"), byte == b'1', "{byte:#x}");
         }
+        assert!(!is(b"bmose", b"close"), "two differences that are the same");
         assert!(!is(b"", b"close") && !is(b"clos", b"close") && !is(b"closed", b"close"));
     }
 }

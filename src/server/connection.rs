@@ -24,7 +24,9 @@ pub struct Connection {
     pub unread: bool,
     /// `kept` may hold a whole request: it was another connection's turn.
     pub backlog: bool,
-    /// The client has sent its last byte.
+    /// The poller has told of the end, which it does once; it may stand behind bytes that are still to be read.
+    pub ends: bool,
+    /// The end has been read: the client has sent its last byte.
     pub ended: bool,
     /// A request of this turn has not been answered yet.
     pub answer_due: bool,
@@ -62,6 +64,14 @@ pub struct Kept {
     pub bytes: Vec<u8>,
     /// How far they have been looked at.
     pub receiver: Receiver,
+}
+
+impl Kept {
+    /// Whether there is more than the empty line that old clients send behind a request (RFC 9112 section 2.2): that one
+    /// begins nothing.
+    pub fn is_begun(&self) -> bool {
+        !matches!(&self.bytes[..], b"\r" | b"\r\n")
+    }
 }
 
 /// Answers that the client has not yet taken.
@@ -102,6 +112,7 @@ impl Connection {
             phase: Phase::Open,
             unread: false,
             backlog: false,
+            ends: false,
             ended: false,
             answer_due: false,
             listed: false,
@@ -114,8 +125,8 @@ impl Connection {
     /// Reads into `buffer` once. A read that does not fill it has emptied the socket.
     pub fn read(&mut self, buffer: &mut [u8]) -> Io {
         let read = io(self.stream.read(buffer));
-        self.unread = read == Io::Done(buffer.len());
         self.ended |= read == Io::Done(0);
+        self.unread = !self.ended && (self.ends || read == Io::Done(buffer.len()));
         read
     }
 

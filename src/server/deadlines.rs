@@ -49,6 +49,7 @@ pub struct Deadlines {
 struct Queue {
     first: u32,
     last: u32,
+    len: usize,
 }
 
 /// One connection's place in the queue that it stands in.
@@ -63,7 +64,7 @@ struct Link {
 impl Deadlines {
     /// Nobody waits.
     pub fn new() -> Self {
-        Self { links: Vec::new(), queues: [Queue { first: NONE, last: NONE }; Wait::KINDS] }
+        Self { links: Vec::new(), queues: [Queue { first: NONE, last: NONE, len: 0 }; Wait::KINDS] }
     }
 
     /// From `now` on, `slot` waits for this, and for nothing that it has waited for before.
@@ -81,6 +82,7 @@ impl Deadlines {
             last => self.links[last as usize].behind = slot,
         }
         self.queues[wait as usize].last = slot;
+        self.queues[wait as usize].len += 1;
     }
 
     /// Goes on waiting for this, or begins to.
@@ -95,6 +97,7 @@ impl Deadlines {
         let Some(link) = self.links.get_mut(slot as usize) else { return };
         let Some(wait) = link.wait.take() else { return };
         let Link { before, behind, .. } = *link;
+        self.queues[wait as usize].len -= 1;
         match before {
             NONE => self.queues[wait as usize].first = behind,
             before => self.links[before as usize].behind = behind,
@@ -129,6 +132,11 @@ impl Deadlines {
         let first = self.queues[Wait::Idle as usize].first;
         let since = self.due(first)?.millis() - Wait::Idle.time().millis();
         Some((first, Timestamp::from_millis(since)))
+    }
+
+    /// How many wait for something that they hold a buffer for.
+    pub fn holding(&self) -> usize {
+        [Wait::Head, Wait::Body, Wait::Write].into_iter().map(|wait| self.queues[wait as usize].len).sum()
     }
 
     fn due(&self, slot: u32) -> Option<Timestamp> {
@@ -215,6 +223,9 @@ mod tests {
                 let (due, expected) = plain[slot as usize].take().unwrap();
                 assert!(due <= at(step) && wait == expected);
             }
+            let holds = |wait: &Wait| !matches!(wait, Wait::Idle | Wait::Drain);
+            let holding = plain.iter().flatten().filter(|(_, wait)| holds(wait)).count();
+            assert_eq!(deadlines.holding(), holding);
             assert_eq!(deadlines.next(), plain.iter().flatten().map(|(due, _)| *due).min());
         }
     }

@@ -261,8 +261,9 @@ impl Crew {
         }
         let sweeper = {
             let (shared, counters, clock) = (Arc::clone(&shared), Arc::clone(of_sweeper), clock.clone());
+            let inboxes = inboxes.clone();
             let thread = thread::Builder::new().name("sweeper".into());
-            thread.spawn(move || sweeper::run(&shared, &counters, clock)).map_err(failed)?
+            thread.spawn(move || sweeper::run(&shared, &inboxes, &counters, clock)).map_err(failed)?
         };
         let listener_counters = Arc::clone(of_listener);
         Ok((shared, Self { inboxes, listener_counters, threads, sweeper, logger }))

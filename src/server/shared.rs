@@ -77,6 +77,8 @@ pub struct Inbox {
     /// Since when the longest idle of the worker's connections is idle, in milliseconds of steady time; `u64::MAX` when
     /// none is.
     pub idle_since: AtomicU64,
+    /// How many of the worker's connections hold a buffer.
+    pub holding: AtomicUsize,
 }
 
 impl Inbox {
@@ -86,7 +88,7 @@ impl Inbox {
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
         let idle_since = AtomicU64::new(u64::MAX);
-        Ok((Self { errands: Mutex::default(), bell, idle_since }, Bell(heard)))
+        Ok((Self { errands: Mutex::default(), bell, idle_since, holding: AtomicUsize::new(0) }, Bell(heard)))
     }
 
     /// Leaves an errand.

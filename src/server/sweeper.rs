@@ -1,22 +1,27 @@
-//! The thread that frees what nobody asks for any more: streams that ran out, of users who never came back.
+//! The thread that frees what nobody asks for any more: streams that ran out, of users who never came back, and what a
+//! flood of connections has left behind.
 //!
 //! *Invariant:* correctness does not depend on it; an account drops what has expired whenever it is touched.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::shared::Shared;
+use super::shared::{Inbox, Shared};
+use super::sys;
 use crate::app::counters::Counters;
 
 /// How often it wakes.
 const TICK: Duration = Duration::from_millis(250);
+/// How many connections have to have held buffers at once before giving back the room is worth the while.
+const FLOOD: usize = 256;
 
 /// Goes round and round the store, an eighth of a lease a round and at most ten seconds, until the server stops.
-pub fn run(shared: &Shared, counters: &Counters, mut clock: Clock) {
+pub fn run(shared: &Shared, inboxes: &[Arc<Inbox>], counters: &Counters, mut clock: Clock) {
     let round = (shared.settings.lease.millis() / 8).clamp(1_000, 10_000);
     let ticks = round as f64 / TICK.as_millis() as f64;
-    let mut owed = 0.0;
+    let (mut owed, mut peak) = (0.0, 0);
     while !shared.stopping.load(Relaxed) {
         std::thread::park_timeout(TICK);
         owed += 1.0;
@@ -26,5 +31,16 @@ pub fn run(shared: &Shared, counters: &Counters, mut clock: Clock) {
             // One visit of so many in a round pays for so much of a tick.
             owed -= ticks / f64::from(swept.visits.max(1));
         }
+        peak = after_flood(inboxes, peak);
     }
+}
+
+/// Gives back the memory that a flood of connections had taken, once it has passed. Returns the new peak.
+fn after_flood(inboxes: &[Arc<Inbox>], peak: usize) -> usize {
+    let holding = inboxes.iter().map(|inbox| inbox.holding.load(Relaxed)).sum();
+    if peak < FLOOD || holding > peak / 4 {
+        return peak.max(holding);
+    }
+    sys::release_memory();
+    holding
 }

@@ -67,6 +67,18 @@ pub fn raise_file_limit() -> io::Result<u64> {
     }
 }
 
+/// Gives memory that has been freed back to the system. glibc keeps what lies below anything still in use.
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> c_int;
+        }
+        // SAFETY: takes a plain integer, and locks whatever it looks at.
+        unsafe { malloc_trim(0) };
+    }
+}
+
 /// Where the signal handler writes; -1 until [`catch_signals`] has been called.
 static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
 

@@ -14,19 +14,21 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::connection::{Connection, Io, Kept, MAX_DRAIN, Phase, READ, Slab};
+use super::connection::{Connection, READ, Slab};
 use super::deadlines::{Deadlines, Wait};
 use super::logger::Logger;
 use super::notice;
-use super::poller::{Event, Interest, Poll, Poller};
+use super::poller::{Event, Poll, Poller};
 use super::shared::{Bell, Errand, Inbox, Shared};
 use crate::app::counters::{Counters, Timeout};
 use crate::app::problem::Problem;
-use crate::app::{App, Exchange, Origin, Side};
-use crate::http::conn::{Received, Receiver};
+use crate::app::{App, Exchange, Side};
+use crate::http::conn::Receiver;
 use crate::http::limits;
 use crate::streams::batch::Batch;
 use crate::time::{Now, Span, Timestamp};
+
+mod serve;
 
 /// How many connections are served in a turn at most. Few enough that the first need not wait long for the last: all
 /// answers of a turn go out at its end.
@@ -190,6 +192,7 @@ impl Worker {
         }
         let idle_since = self.deadlines.longest_idle().map_or(u64::MAX, |(_, since)| since.millis());
         self.inbox.idle_since.store(idle_since, Relaxed);
+        self.inbox.holding.store(self.deadlines.holding(), Relaxed);
     }
 
     fn answer_bell(&mut self) {
@@ -245,27 +248,6 @@ impl Worker {
         true
     }
 
-    /// Something has happened to a connection.
-    fn wake(&mut self, slot: u32, ends: bool) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        connection.unread = true;
-        if connection.answer_due {
-            // One visit a turn, so that a connection's answers go out together and in order.
-            return self.list(slot);
-        }
-        if connection.output.is_some() {
-            self.flush(slot);
-        }
-        self.visit(slot);
-        // The end is told once, and this turn may have read no further than the bytes before it.
-        if ends && let Some(connection) = self.connections.get_mut(slot) {
-            connection.unread = !connection.ended;
-            if connection.output.is_none() && connection.unread {
-                self.list(slot);
-            }
-        }
-    }
-
     fn visit_listed(&mut self) {
         std::mem::swap(&mut self.listed, &mut self.visiting);
         let mut visiting = std::mem::take(&mut self.visiting);
@@ -296,147 +278,6 @@ impl Worker {
         {
             self.listed.push(token);
         }
-    }
-
-    /// Reads from a connection, unless it still has an answer to take.
-    fn visit(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        match connection.phase {
-            _ if connection.output.is_some() => {}
-            Phase::Open => self.contain(slot, Self::receive),
-            Phase::Closing => {}
-            Phase::Draining { .. } => self.drain(slot),
-        }
-    }
-
-    /// Does something with one connection. If it panics, that connection is closed, and the others are none the wiser.
-    fn contain(&mut self, slot: u32, work: impl FnOnce(&mut Self, u32)) {
-        if catch_unwind(AssertUnwindSafe(|| work(self, slot))).is_err() {
-            self.counters.panics.bump();
-            self.close(slot);
-        }
-    }
-
-    /// Reads what has come, and decodes the requests in it.
-    fn receive(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let mut receiver = Receiver::default();
-        let mut filled = 0;
-        let mut kept = connection.kept.take();
-        if let Some(kept) = &mut kept {
-            filled = kept.bytes.len();
-            self.buffer[..filled].copy_from_slice(&kept.bytes);
-            receiver = std::mem::take(&mut kept.receiver);
-        }
-        if !std::mem::take(&mut connection.backlog) && connection.unread {
-            match connection.read(&mut self.buffer[filled..filled + READ]) {
-                Io::Failed => return self.close(slot),
-                Io::NotNow => {}
-                Io::Done(read) => {
-                    if filled == 0 {
-                        connection.arrived = self.micros;
-                    }
-                    filled += read;
-                    self.counters.received.add(read as u64);
-                }
-            }
-        }
-        let taken = self.decode(slot, &mut receiver, filled);
-        self.keep(slot, kept, receiver, taken..filled);
-    }
-
-    /// Decodes the requests in the buffer; returns how many of its bytes they took.
-    fn decode(&mut self, slot: u32, receiver: &mut Receiver, filled: usize) -> usize {
-        let token = self.connections.token(slot);
-        let Some(connection) = self.connections.get_mut(slot) else { return filled };
-        let (mut at, mut requests) = (0, 0);
-        while at < filled {
-            let origin = Origin { side: connection.side, peer: connection.peer, arrived: connection.arrived };
-            if requests == MAX_PIPELINED {
-                connection.backlog = true;
-                break;
-            }
-            match receiver.receive(&mut self.buffer[at..filled]) {
-                Ok(Received::Incomplete) => break,
-                Ok(Received::AwaitsContinue) => {
-                    connection.answer_due = true;
-                    self.exchanges.push((token, self.app.go_on(origin, &self.batch)));
-                    break;
-                }
-                Ok(Received::Request(request, len)) => {
-                    let exchange = self.app.decode(origin, &request, &mut self.batch);
-                    connection.answer_due = true;
-                    self.exchanges.push((token, exchange));
-                    at += len;
-                    requests += 1;
-                    connection.arrived = self.micros;
-                    if exchange.closes() {
-                        connection.phase = Phase::Closing;
-                        return filled;
-                    }
-                }
-                Err(refusal) => {
-                    self.refuse(slot, Problem::Framing(refusal), receiver);
-                    return filled;
-                }
-            }
-        }
-        at
-    }
-
-    /// Keeps what is left of the buffer, and decides what the connection waits for now.
-    fn keep(&mut self, slot: u32, kept: Option<Box<Kept>>, receiver: Receiver, rest: std::ops::Range<usize>) {
-        let now = self.now.steady;
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        if connection.phase != Phase::Open {
-            return;
-        }
-        let anew = rest.start > 0 || kept.is_none();
-        if rest.is_empty() {
-            self.deadlines.begin(slot, Wait::Idle, now);
-        } else {
-            let wait = wait_of(&receiver);
-            if anew {
-                self.deadlines.begin(slot, wait, now);
-            } else {
-                self.deadlines.go_on(slot, wait, now);
-            }
-            let mut kept =
-                kept.unwrap_or_else(|| Box::new(Kept { bytes: Vec::new(), receiver: Receiver::default() }));
-            kept.bytes.clear();
-            kept.bytes.extend_from_slice(&self.buffer[rest]);
-            kept.receiver = receiver;
-            connection.kept = Some(kept);
-        }
-        if connection.backlog || (connection.unread && !connection.ended) {
-            self.list(slot);
-        } else if connection.ended {
-            self.half_closed(slot);
-        }
-    }
-
-    /// The client has sent its last byte, and every whole request in it has been decoded.
-    fn half_closed(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        if let Some(kept) = connection.kept.take() {
-            self.refuse(slot, Problem::Truncated, &kept.receiver);
-        } else if connection.answer_due {
-            connection.phase = Phase::Closing;
-        } else {
-            self.close(slot);
-        }
-    }
-
-    /// Answers that no request can be had from this connection any more.
-    fn refuse(&mut self, slot: u32, problem: Problem, receiver: &Receiver) {
-        let token = self.connections.token(slot);
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        connection.phase = Phase::Closing;
-        connection.kept = None;
-        connection.answer_due = true;
-        let origin = Origin { side: connection.side, peer: connection.peer, arrived: connection.arrived };
-        let exchange = self.app.refuse(origin, problem, receiver.method(), &mut self.batch);
-        self.exchanges.push((token, exchange));
     }
 
     /// Gives up on whoever has kept us waiting too long.
@@ -484,97 +325,4 @@ impl Worker {
         }
         self.exchanges = exchanges;
     }
-
-    fn answer(&mut self, slot: u32, group: &[(u64, Exchange)]) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        connection.answer_due = false;
-        let stops = self.stop_by.is_some() && !connection.backlog;
-        if stops {
-            connection.phase = Phase::Closing;
-            connection.kept = None;
-        }
-        self.out.clear();
-        for (i, (_, exchange)) in group.iter().enumerate() {
-            let close = stops && i + 1 == group.len();
-            self.app.encode(exchange, close, self.micros, &self.batch, &mut self.out);
-        }
-        match connection.send(&self.out) {
-            Io::Done(sent) => self.counters.sent.add(sent as u64),
-            Io::NotNow | Io::Failed => return self.close(slot),
-        }
-        self.sent(slot);
-    }
-
-    /// Goes on writing what the client was slow to take.
-    fn flush(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        match connection.flush() {
-            Io::Done(sent) => self.counters.sent.add(sent as u64),
-            Io::NotNow => return,
-            Io::Failed => return self.close(slot),
-        }
-        if connection.output.is_none() {
-            let token = self.connections.token(slot);
-            let Some(connection) = self.connections.get_mut(slot) else { return };
-            if self.poller.set(connection.stream.as_fd(), token, Interest::Read).is_err() {
-                return self.close(slot);
-            }
-            let wait = connection.kept.as_ref().map_or(Wait::Idle, |kept| wait_of(&kept.receiver));
-            self.deadlines.begin(slot, wait, self.now.steady);
-            self.sent(slot);
-        }
-    }
-
-    /// Something was written: all of it, or the client has to be waited for.
-    fn sent(&mut self, slot: u32) {
-        let token = self.connections.token(slot);
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        if connection.output.is_some() {
-            self.deadlines.go_on(slot, Wait::Write, self.now.steady);
-            if self.poller.set(connection.stream.as_fd(), token, Interest::Write).is_err() {
-                self.close(slot);
-            }
-        } else if connection.phase == Phase::Closing {
-            let shut = connection.stream.shutdown(std::net::Shutdown::Write);
-            if connection.ended || shut.is_err() {
-                return self.close(slot);
-            }
-            connection.phase = Phase::Draining { bytes: 0 };
-            self.deadlines.begin(slot, Wait::Drain, self.now.steady);
-            if connection.unread {
-                self.list(slot);
-            }
-        }
-    }
-
-    /// Reads and throws away, until the client has ended too or has sent too much.
-    fn drain(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let Phase::Draining { bytes } = &mut connection.phase else { return };
-        let drained = *bytes;
-        match connection.read(&mut self.buffer[..READ]) {
-            Io::NotNow => {}
-            Io::Done(read @ 1..) if drained < MAX_DRAIN => {
-                connection.phase = Phase::Draining { bytes: drained + read };
-                if connection.unread {
-                    self.list(slot);
-                }
-            }
-            Io::Done(_) | Io::Failed => self.close(slot),
-        }
-    }
-
-    fn close(&mut self, slot: u32) {
-        self.deadlines.end(slot);
-        if let Some(connection) = self.connections.remove(slot) {
-            self.poller.remove(connection.stream.as_fd());
-            self.counters.closed.bump();
-            self.shared.open[connection.side as usize].fetch_sub(1, Relaxed);
-        }
-    }
-}
-
-/// What a connection waits for whose request is not all there.
-fn wait_of(receiver: &Receiver) -> Wait {
-    if receiver.awaits_content() { Wait::Body } else { Wait::Head }
 }

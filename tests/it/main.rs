@@ -1,1 +1,14 @@
-//! The server from the outside.
+//! The server from the outside: the real program as a process, over real sockets.
+//!
+//! One binary for all of it, so that a helper which nobody needs any more is flagged.
+
+mod admin;
+mod allocations;
+mod api;
+mod count;
+mod credentials;
+mod hostile;
+mod program;
+mod server;
+mod tidy;
+mod wire;

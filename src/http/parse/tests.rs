@@ -763,6 +763,24 @@ fn rejects_two_fields_where_two_readers_could_pick_different_ones() {
 }
 
 #[test]
+fn a_field_that_only_resembles_a_known_one_is_ignored() {
+    for line in [
+        "Hos_: a b",
+        "Expec_: x",
+        "Connectio_: close",
+        "traceparen_: x",
+        "Content-Typ_: x",
+        "X-Request-I_: x",
+        "Authorizatio_: x",
+        "Content-Lengt_: x",
+        "Content-Encodin_: x",
+        "Transfer-Encodin_: x",
+    ] {
+        check(with_lines(line), Ok("Get path=/ host=h"));
+    }
+}
+
+#[test]
 fn keeps_a_request_id_that_can_be_echoed() {
     let longest = "x".repeat(128);
     check(with_lines(format!("X-Request-Id: {longest}")), Ok(&format!("Get path=/ host=h id={longest}")));

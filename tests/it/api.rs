@@ -1,0 +1,934 @@
+//! The contract of `/` and `/healthz`: every call, and what it answers.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use ureq::Agent;
+
+use crate::server::{Answer, Client, PATIENCE, Server, basic, eventually, request};
+
+/// A call, its body, and the status and content that answer it.
+type Row<'a> = (&'a str, &'a str, u16, &'a str);
+
+/// Holds a conversation of alice's with a new server, once through `ureq` and once through bare sockets.
+///
+/// Of what only time decides it takes any value that a slow machine may show: see [`steady`].
+#[track_caller]
+fn talk(flags: &[&str], rows: &[Row]) {
+    for is_raw in [false, true] {
+        let server = Server::start(flags);
+        let (agent, mut client) = (agent(), server.connect());
+        for (i, &(call, body, status, expected)) in rows.iter().enumerate() {
+            let answer = match is_raw {
+                true => client.call("alice", call, body),
+                false => ask(&agent, &server, call, body),
+            };
+            let name = if is_raw { "socket" } else { "ureq" };
+            assert_eq!(
+                (answer.status, &*steady(&answer.body)),
+                (status, expected),
+                "{name}, row {i}: {call}"
+            );
+            check_media_type(&answer);
+        }
+    }
+}
+
+fn check_media_type(answer: &Answer) {
+    let expected = if answer.status < 300 { "application/json" } else { "application/problem+json" };
+    assert_eq!(answer.field("content-type"), Some(expected), "{answer:?}");
+}
+
+fn agent() -> Agent {
+    Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into()
+}
+
+/// The same as [`Client::call`] by a client that many people use.
+#[track_caller]
+fn ask(agent: &Agent, server: &Server, call: &str, body: &str) -> Answer {
+    let (method, target) = call.split_once(' ').expect("a call is method and target");
+    let uri = format!("http://{}{target}", server.listen);
+    let credentials = basic("alice", "x");
+    let (_, credentials) = credentials.split_once(": ").expect("a field has a colon");
+    let request = ureq::http::Request::builder().method(method).uri(uri).header("Authorization", credentials);
+    let request = match body {
+        "" => request.body(String::new()),
+        _ => request.header("Content-Type", "application/json").body(body.to_owned()),
+    };
+    let mut answer = agent.run(request.expect("the call is a request")).expect("the server answers");
+    let fields = answer.headers().iter().map(|(name, value)| {
+        (name.as_str().to_owned(), value.to_str().expect("fields are ASCII").to_owned())
+    });
+    let fields = fields.collect();
+    let body = answer.body_mut().read_to_string().expect("the content comes");
+    Answer { status: answer.status().as_u16(), fields, body }
+}
+
+/// The content with every `expiresIn` from 60 to 90 as 90: a machine may be slow.
+fn steady(body: &str) -> String {
+    let mut pieces = body.split("\"expiresIn\":");
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (secs, rest) = piece.split_at(piece.find('}').unwrap_or(piece.len()));
+        let secs = if matches!(secs.parse(), Ok(60..=90)) { "90" } else { secs };
+        out += &format!("\"expiresIn\":{secs}{rest}");
+    }
+    out
+}
+
+/// The body of an answer that shows one stream of alice's, which plays at 0:00.
+fn playing(id: &str, count: u32) -> String {
+    format!(
+        r#"{{"canWatch":true,"endpoint":"/?id={id}","count":{count},"stream":{{"id":"{id}","time":"0:00","state":"playing","expiresIn":90}}}}"#
+    )
+}
+
+const FULL: &str = r#"{"type":"about:blank","title":"Conflict","status":409,"detail":"alice is watching 3 of 3 streams; stop or replace one of them first.","canWatch":false,"endpoint":null,"count":3,"limit":3,"streams":[{"id":"A","time":"0:00","state":"playing","expiresIn":90},{"id":"B","time":"0:00","state":"playing","expiresIn":90},{"id":"C","time":"0:00","state":"playing","expiresIn":90}]}"#;
+
+#[test]
+fn a_stream_is_asked_for_started_renewed_and_ended() {
+    talk(
+        &[],
+        &[
+            ("GET /?id=V", "", 200, r#"{"canWatch":true,"endpoint":"/?id=V","count":0}"#),
+            ("GET /", "", 200, r#"{"canWatch":true,"endpoint":null,"count":0,"limit":3,"streams":[]}"#),
+            (
+                "POST /?id=V",
+                r#"{"time":"1:00"}"#,
+                201,
+                r#"{"canWatch":true,"endpoint":"/?id=V","count":1,"stream":{"id":"V","time":"1:00","state":"playing","expiresIn":90}}"#,
+            ),
+            ("GET /?id=V", "", 200, r#"{"canWatch":true,"endpoint":"/?id=V","count":1}"#),
+            ("GET /?id=W", "", 200, r#"{"canWatch":true,"endpoint":"/?id=W","count":1}"#),
+            (
+                "POST /?id=V",
+                "",
+                200,
+                r#"{"canWatch":true,"endpoint":"/?id=V","count":1,"stream":{"id":"V","time":"1:00","state":"playing","expiresIn":90}}"#,
+            ),
+            (
+                "PATCH /?id=V",
+                r#"{"time":"62:03"}"#,
+                200,
+                r#"{"canWatch":true,"endpoint":"/?id=V","count":1,"stream":{"id":"V","time":"1:02:03","state":"playing","expiresIn":90}}"#,
+            ),
+            (
+                "PATCH /?id=V",
+                "",
+                200,
+                r#"{"canWatch":true,"endpoint":"/?id=V","count":1,"stream":{"id":"V","time":"1:02:03","state":"playing","expiresIn":90}}"#,
+            ),
+            (
+                "GET /",
+                "",
+                200,
+                r#"{"canWatch":true,"endpoint":null,"count":1,"limit":3,"streams":[{"id":"V","time":"1:02:03","state":"playing","expiresIn":90}]}"#,
+            ),
+            ("DELETE /?id=V", "", 200, r#"{"canWatch":true,"endpoint":"/?id=V","count":0}"#),
+            (
+                "DELETE /?id=V",
+                "",
+                404,
+                r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"alice is not watching this stream; POST to start it.","canWatch":true,"endpoint":"/?id=V","count":0}"#,
+            ),
+            (
+                "PATCH /?id=V",
+                "",
+                410,
+                r#"{"type":"about:blank","title":"Gone","status":410,"detail":"This stream was stopped; POST to start it again.","canWatch":true,"endpoint":"/?id=V","count":0,"reason":"stopped"}"#,
+            ),
+            ("POST /?id=V", "", 201, &playing("V", 1)),
+        ],
+    );
+}
+
+#[test]
+fn the_fourth_stream_is_refused_and_those_that_play_are_not() {
+    talk(
+        &[],
+        &[
+            ("POST /?id=A", "", 201, &playing("A", 1)),
+            ("POST /?id=B", "", 201, &playing("B", 2)),
+            ("POST /?id=C", "", 201, &playing("C", 3)),
+            ("GET /?id=D", "", 200, r#"{"canWatch":false,"endpoint":null,"count":3}"#),
+            ("POST /?id=D", "", 409, FULL),
+            ("PATCH /?id=D", "", 409, FULL),
+            ("GET /?id=A", "", 200, r#"{"canWatch":true,"endpoint":"/?id=A","count":3}"#),
+            ("GET /?id=A&device=tv", "", 200, r#"{"canWatch":false,"endpoint":null,"count":3}"#),
+            ("POST /?id=A", "", 200, &playing("A", 3)),
+            ("PATCH /?id=B", "", 200, &playing("B", 3)),
+            ("DELETE /?id=B", "", 200, r#"{"canWatch":true,"endpoint":"/?id=B","count":2}"#),
+            ("POST /?id=D", "", 201, &playing("D", 3)),
+            (
+                "GET /",
+                "",
+                200,
+                r#"{"canWatch":false,"endpoint":null,"count":3,"limit":3,"streams":[{"id":"A","time":"0:00","state":"playing","expiresIn":90},{"id":"C","time":"0:00","state":"playing","expiresIn":90},{"id":"D","time":"0:00","state":"playing","expiresIn":90}]}"#,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_refusal_says_when_the_earliest_lease_runs_out() {
+    let server = Server::start(&["--limit", "1"]);
+    assert_eq!(server.call("alice", "POST /?id=A", "").field("retry-after"), None);
+    let refused = server.call("alice", "POST /?id=B", "");
+    assert_eq!(refused.status, 409);
+    let secs: u32 = refused.field("retry-after").unwrap().parse().unwrap();
+    assert!((60..=90).contains(&secs), "{secs}");
+    assert!(server.call("bob", "POST /?id=B", "").status == 201, "another user has slots of their own");
+}
+
+#[test]
+fn two_devices_on_one_video_are_two_streams() {
+    talk(
+        &["--limit", "2"],
+        &[
+            (
+                "POST /?id=V&device=tv",
+                "",
+                201,
+                r#"{"canWatch":true,"endpoint":"/?id=V","count":1,"stream":{"id":"V","device":"tv","time":"0:00","state":"playing","expiresIn":90}}"#,
+            ),
+            ("POST /?id=V", "", 201, &playing("V", 2)),
+            ("GET /?device=pad&id=V", "", 200, r#"{"canWatch":false,"endpoint":null,"count":2}"#),
+            ("GET /?device=tv&id=V", "", 200, r#"{"canWatch":true,"endpoint":"/?id=V","count":2}"#),
+            (
+                "GET /",
+                "",
+                200,
+                r#"{"canWatch":false,"endpoint":null,"count":2,"limit":2,"streams":[{"id":"V","device":"tv","time":"0:00","state":"playing","expiresIn":90},{"id":"V","time":"0:00","state":"playing","expiresIn":90}]}"#,
+            ),
+            ("DELETE /?id=V", "", 200, r#"{"canWatch":true,"endpoint":"/?id=V","count":1}"#),
+            ("DELETE /?id=V&device=tv", "", 200, r#"{"canWatch":true,"endpoint":"/?id=V","count":0}"#),
+        ],
+    );
+}
+
+#[test]
+fn one_video_is_one_stream_however_its_id_is_written() {
+    talk(
+        &[],
+        &[
+            (
+                "POST /?id=a%20b%2fc",
+                "",
+                201,
+                r#"{"canWatch":true,"endpoint":"/?id=a%20b%2Fc","count":1,"stream":{"id":"a b/c","time":"0:00","state":"playing","expiresIn":90}}"#,
+            ),
+            (
+                "POST /?x=y&%69d=%61+b%2Fc&",
+                "",
+                200,
+                r#"{"canWatch":true,"endpoint":"/?id=a%20b%2Fc","count":1,"stream":{"id":"a b/c","time":"0:00","state":"playing","expiresIn":90}}"#,
+            ),
+            (
+                "POST /?id=%E2%82%AC%22%5C",
+                "",
+                201,
+                r#"{"canWatch":true,"endpoint":"/?id=%E2%82%AC%22%5C","count":2,"stream":{"id":"€\"\\","time":"0:00","state":"playing","expiresIn":90}}"#,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_paused_stream_keeps_its_position_and_frees_its_slot() {
+    talk(
+        &["--limit", "1"],
+        &[
+            ("POST /?id=A", "", 201, &playing("A", 1)),
+            (
+                "PATCH /?id=A",
+                r#"{"time":"5:07","state":"paused"}"#,
+                200,
+                r#"{"canWatch":true,"endpoint":"/?id=A","count":0,"stream":{"id":"A","time":"5:07","state":"paused","expiresIn":90}}"#,
+            ),
+            ("POST /?id=B", "", 201, &playing("B", 1)),
+            (
+                "PATCH /?id=A",
+                r#"{"state":"playing"}"#,
+                409,
+                r#"{"type":"about:blank","title":"Conflict","status":409,"detail":"alice is watching 1 of 1 streams; stop or replace one of them first.","canWatch":false,"endpoint":null,"count":1,"limit":1,"streams":[{"id":"A","time":"5:07","state":"paused","expiresIn":90},{"id":"B","time":"0:00","state":"playing","expiresIn":90}]}"#,
+            ),
+            (
+                "PATCH /?id=A",
+                "{}",
+                200,
+                r#"{"canWatch":false,"endpoint":null,"count":1,"stream":{"id":"A","time":"5:07","state":"paused","expiresIn":90}}"#,
+            ),
+            ("DELETE /?id=B", "", 200, r#"{"canWatch":true,"endpoint":"/?id=B","count":0}"#),
+            (
+                "PATCH /?id=A",
+                r#"{"state":"playing"}"#,
+                200,
+                r#"{"canWatch":true,"endpoint":"/?id=A","count":1,"stream":{"id":"A","time":"5:07","state":"playing","expiresIn":90}}"#,
+            ),
+            (
+                "PATCH /?id=A",
+                r#"{"state":"paused"}"#,
+                200,
+                r#"{"canWatch":true,"endpoint":"/?id=A","count":0,"stream":{"id":"A","time":"5:07","state":"paused","expiresIn":90}}"#,
+            ),
+            (
+                "POST /?id=A",
+                r#"{"time":310}"#,
+                200,
+                r#"{"canWatch":true,"endpoint":"/?id=A","count":1,"stream":{"id":"A","time":"5:10","state":"playing","expiresIn":90}}"#,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn of_seventeen_paused_streams_the_one_paused_longest_gives_way() {
+    let server = Server::start(&["--limit", "1"]);
+    let mut client = server.connect();
+    for i in 0..17 {
+        assert_eq!(client.call("alice", &format!("POST /?id=v{i}"), "").status, 201);
+        assert_eq!(client.call("alice", &format!("PATCH /?id=v{i}"), r#"{"state":"paused"}"#).status, 200);
+    }
+    let list = client.call("alice", "GET /", "").body;
+    let ids: Vec<&str> = list.split("\"id\":\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let expected: Vec<String> = (1..17).map(|i| format!("v{i}")).collect();
+    assert_eq!(ids, expected);
+}
+
+#[test]
+fn replace_ends_the_named_stream_only_if_the_user_is_full() {
+    talk(
+        &["--limit", "2"],
+        &[
+            ("POST /?id=A", "", 201, &playing("A", 1)),
+            ("POST /?id=B&replace=A", "", 201, &playing("B", 2)),
+            ("POST /?id=A&replace=B", "", 200, &playing("A", 2)),
+            (
+                "POST /?id=C&replace=A&device=tv",
+                "",
+                201,
+                r#"{"canWatch":true,"endpoint":"/?id=C","count":2,"stream":{"id":"C","device":"tv","time":"0:00","state":"playing","expiresIn":90},"replaced":{"id":"A"}}"#,
+            ),
+            (
+                "PATCH /?id=A",
+                "",
+                410,
+                r#"{"type":"about:blank","title":"Gone","status":410,"detail":"This stream gave way to another one of alice; POST to start it again.","canWatch":false,"endpoint":null,"count":2,"reason":"replaced","by":{"id":"C","device":"tv"}}"#,
+            ),
+            (
+                "POST /?id=D&replace=C",
+                "",
+                409,
+                r#"{"type":"about:blank","title":"Conflict","status":409,"detail":"alice is watching 2 of 2 streams, and the one to replace is not among them; name one that plays.","canWatch":false,"endpoint":null,"count":2,"limit":2,"streams":[{"id":"B","time":"0:00","state":"playing","expiresIn":90},{"id":"C","device":"tv","time":"0:00","state":"playing","expiresIn":90}]}"#,
+            ),
+            (
+                "POST /?id=D&replace=C&replaceDevice=tv",
+                "",
+                201,
+                r#"{"canWatch":true,"endpoint":"/?id=D","count":2,"stream":{"id":"D","time":"0:00","state":"playing","expiresIn":90},"replaced":{"id":"C","device":"tv"}}"#,
+            ),
+            (
+                "POST /?id=E&replace=",
+                "",
+                201,
+                r#"{"canWatch":true,"endpoint":"/?id=E","count":2,"stream":{"id":"E","time":"0:00","state":"playing","expiresIn":90},"replaced":{"id":"B"}}"#,
+            ),
+            (
+                "POST /?id=F&replace",
+                "",
+                201,
+                r#"{"canWatch":true,"endpoint":"/?id=F","count":2,"stream":{"id":"F","time":"0:00","state":"playing","expiresIn":90},"replaced":{"id":"D"}}"#,
+            ),
+            (
+                "PATCH /?id=B",
+                r#"{"state":"paused"}"#,
+                410,
+                r#"{"type":"about:blank","title":"Gone","status":410,"detail":"This stream gave way to another one of alice; POST to start it again.","canWatch":false,"endpoint":null,"count":2,"reason":"replaced","by":{"id":"E"}}"#,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn when_full_replace_oldest_makes_room_by_itself() {
+    talk(
+        &["--when-full", "replace-oldest", "--limit", "1"],
+        &[
+            ("POST /?id=A", "", 201, &playing("A", 1)),
+            ("GET /?id=B", "", 200, r#"{"canWatch":false,"endpoint":null,"count":1}"#),
+            (
+                "POST /?id=B",
+                "",
+                201,
+                r#"{"canWatch":true,"endpoint":"/?id=B","count":1,"stream":{"id":"B","time":"0:00","state":"playing","expiresIn":90},"replaced":{"id":"A"}}"#,
+            ),
+            (
+                "PATCH /?id=A",
+                "",
+                410,
+                r#"{"type":"about:blank","title":"Gone","status":410,"detail":"This stream gave way to another one of alice; POST to start it again.","canWatch":false,"endpoint":null,"count":1,"reason":"replaced","by":{"id":"B"}}"#,
+            ),
+            (
+                "POST /?id=C&replace=A",
+                "",
+                409,
+                r#"{"type":"about:blank","title":"Conflict","status":409,"detail":"alice is watching 1 of 1 streams, and the one to replace is not among them; name one that plays.","canWatch":false,"endpoint":null,"count":1,"limit":1,"streams":[{"id":"B","time":"0:00","state":"playing","expiresIn":90}]}"#,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn when_full_report_lets_everybody_through_and_counts_them() {
+    talk(
+        &["--when-full", "report", "--limit", "1"],
+        &[
+            ("POST /?id=A", "", 201, &playing("A", 1)),
+            ("GET /?id=B", "", 200, r#"{"canWatch":true,"endpoint":"/?id=B","count":1}"#),
+            ("POST /?id=B", "", 201, &playing("B", 2)),
+            ("GET /?id=C", "", 200, r#"{"canWatch":true,"endpoint":"/?id=C","count":2}"#),
+            ("DELETE /?id=A", "", 200, r#"{"canWatch":true,"endpoint":"/?id=A","count":1}"#),
+        ],
+    );
+    let server = Server::start(&["--when-full", "report", "--limit", "1"]);
+    for id in ["A", "B", "C"] {
+        assert_eq!(server.call("alice", &format!("POST /?id={id}"), "").status, 201);
+    }
+    assert_eq!(server.metric("streamer_refusals_total{policy=\"report\"}"), 2.0);
+}
+
+#[test]
+fn soon_after_a_start_a_heartbeat_of_an_unknown_stream_adopts_it() {
+    talk(
+        &["--limit", "2"],
+        &[
+            (
+                "PATCH /?id=A",
+                r#"{"time":"12:34"}"#,
+                200,
+                r#"{"canWatch":true,"endpoint":"/?id=A","count":1,"stream":{"id":"A","time":"12:34","state":"playing","expiresIn":90}}"#,
+            ),
+            (
+                "PATCH /?id=B&device=tv",
+                r#"{"state":"paused"}"#,
+                200,
+                r#"{"canWatch":true,"endpoint":"/?id=B","count":1,"stream":{"id":"B","device":"tv","time":"0:00","state":"paused","expiresIn":90}}"#,
+            ),
+            ("PATCH /?id=C", r#"{"state":"playing"}"#, 200, &playing("C", 2)),
+            (
+                "PATCH /?id=D",
+                "",
+                409,
+                r#"{"type":"about:blank","title":"Conflict","status":409,"detail":"alice is watching 2 of 2 streams; stop or replace one of them first.","canWatch":false,"endpoint":null,"count":2,"limit":2,"streams":[{"id":"A","time":"12:34","state":"playing","expiresIn":90},{"id":"B","device":"tv","time":"0:00","state":"paused","expiresIn":90},{"id":"C","time":"0:00","state":"playing","expiresIn":90}]}"#,
+            ),
+        ],
+    );
+}
+
+/// A lease of two seconds, and five users who see it run out at once.
+#[test]
+fn a_lease_runs_out_by_itself_unless_it_is_renewed() {
+    let server = Server::start(&["--lease", "2s", "--limit", "1"]);
+    let mut client = server.connect();
+    let started = Instant::now();
+    for (user, call) in [
+        ("crashed", "POST /?id=V"),
+        ("beating", "POST /?id=V"),
+        ("paused", "POST /?id=V"),
+        ("stopped", "POST /?id=V"),
+        ("replaced", "POST /?id=V"),
+    ] {
+        assert_eq!(client.call(user, call, "").status, 201, "{user}");
+    }
+    assert_eq!(client.call("crashed", "POST /?id=W", "").field("retry-after"), Some("2"));
+    assert_eq!(client.call("paused", "PATCH /?id=V", r#"{"state":"paused"}"#).status, 200);
+    assert_eq!(client.call("stopped", "DELETE /?id=V", "").status, 200);
+    assert_eq!(client.call("stopped", "PATCH /?id=V", "").status, 410);
+    assert_eq!(client.call("replaced", "POST /?id=W&replace=V", "").status, 201);
+    assert_eq!(client.call("replaced", "PATCH /?id=V", "").status, 410);
+    let settled = Instant::now();
+
+    // Looking renews nothing, or this would never end; beating does.
+    let mut beats = 0;
+    eventually("the lease of the crashed player has run out", || {
+        assert_eq!(client.call("beating", "PATCH /?id=V", "").status, 200);
+        beats += 1;
+        client.call("crashed", "GET /?id=V", "").body.ends_with(r#""count":0}"#)
+    });
+    // The server counts in whole milliseconds.
+    assert!(started.elapsed() >= Duration::from_millis(1990), "{:?}", started.elapsed());
+    eventually("everything ended or paused is forgotten", || {
+        assert_eq!(client.call("beating", "PATCH /?id=V", "").status, 200);
+        settled.elapsed() > Duration::from_millis(2010)
+    });
+    assert!(beats > 1);
+
+    for user in ["crashed", "paused", "stopped", "replaced"] {
+        let late = client.call(user, "PATCH /?id=V", "");
+        assert_eq!(late.status, 404, "{user}");
+        let detail = format!(r#""detail":"{user} is not watching this stream; POST to start it.""#);
+        assert!(late.body.contains(&detail), "{late:?}");
+        assert_eq!(client.call(user, "DELETE /?id=V", "").status, 404, "{user}");
+    }
+    let empty = r#"{"canWatch":true,"endpoint":null,"count":0,"limit":1,"streams":[]}"#;
+    assert_eq!(client.call("crashed", "GET /", "").body, empty);
+    assert_eq!(client.call("crashed", "POST /?id=W", "").status, 201);
+    eventually("what ran out is counted", || server.metric("streamer_expirations_total") >= 2.0);
+}
+
+#[test]
+fn positions_are_read_in_every_form_and_answered_in_one() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    for (time, expected) in [
+        (r#""0:00""#, "0:00"),
+        (r#""1:00""#, "1:00"),
+        (r#""01:00""#, "1:00"),
+        (r#""90:05""#, "1:30:05"),
+        (r#""1:02:03""#, "1:02:03"),
+        (r#""99:59:59""#, "99:59:59"),
+        (r#""1\u003a00""#, "1:00"),
+        ("0", "0:00"),
+        ("59", "0:59"),
+        ("60.9", "1:00"),
+        ("6e1", "1:00"),
+        ("359999", "99:59:59"),
+    ] {
+        let answer = client.call("alice", "POST /?id=V", &format!(r#"{{"time":{time}}}"#));
+        assert!(answer.body.contains(&format!(r#""time":"{expected}""#)), "{time}: {answer:?}");
+    }
+    for time in [
+        r#""""#,
+        r#""1""#,
+        r#""1:0""#,
+        r#""1:60""#,
+        r#""1:60:00""#,
+        r#""100:00:00""#,
+        r#"" 1:00""#,
+        r#""+1:00""#,
+        r#""-1:00""#,
+        r#""1:00:""#,
+        r#""1:2:03""#,
+        "-1",
+        "360000",
+        "null",
+        "true",
+        "[]",
+        "{}",
+    ] {
+        let answer = client.call("alice", "POST /?id=V", &format!(r#"{{"time":{time}}}"#));
+        let problem = r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"`time` is no position below 100 hours; write \"M:SS\", \"H:MM:SS\" or seconds."}"#;
+        assert_eq!((answer.status, &*answer.body), (400, problem), "{time}");
+    }
+}
+
+#[test]
+fn the_endpoint_is_the_template_filled_in_and_percent_encoded() {
+    let server = Server::start(&["--endpoint", "https://cdn.example.com/{id}/{device}/master.m3u8"]);
+    let mut client = server.connect();
+    for (target, expected) in [
+        ("/?id=V", "https://cdn.example.com/V//master.m3u8"),
+        ("/?id=V&device=tv", "https://cdn.example.com/V/tv/master.m3u8"),
+        (
+            "/?id=a+b/%3F%23%25&device=%E2%82%AC",
+            "https://cdn.example.com/a%20b%2F%3F%23%25/%E2%82%AC/master.m3u8",
+        ),
+        ("/?id=AZaz09-._~", "https://cdn.example.com/AZaz09-._~//master.m3u8"),
+        ("/?id=%7Bdevice%7D&device=x", "https://cdn.example.com/%7Bdevice%7D/x/master.m3u8"),
+    ] {
+        let answer = client.call("alice", &format!("GET {target}"), "");
+        assert_eq!(answer.body, format!(r#"{{"canWatch":true,"endpoint":"{expected}","count":0}}"#));
+    }
+}
+
+#[test]
+fn a_new_stream_has_a_location_and_an_old_one_has_none() {
+    let server = Server::start(&[]);
+    for (target, location) in [("/?id=V", "/?id=V"), ("/?device=t+v&id=%26&x=y", "/?id=%26&device=t%20v")] {
+        let call = format!("POST {target}");
+        assert_eq!(server.call("alice", &call, "").field("location"), Some(location));
+        assert_eq!(server.call("alice", &call, "").field("location"), None);
+        let found = server.call("alice", &format!("GET {location}"), "");
+        assert_eq!((found.status, found.field("location")), (200, None));
+    }
+}
+
+#[test]
+fn malformed_queries_and_bodies_are_named() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let long = |name: &str, n: usize| format!("{name}={}", "x".repeat(n));
+    for (query, detail) in [
+        ("", "The query has no `id`; say which video with `/?id=VIDEO`."),
+        ("x=y", "The query has no `id`; say which video with `/?id=VIDEO`."),
+        ("id=", "The query has an empty `id`; give it a value."),
+        ("id", "The query has an empty `id`; give it a value."),
+        ("id=V&id=V", "The query has `id` more than once; give it once."),
+        ("id=V&%69%64=W", "The query has `id` more than once; give it once."),
+        ("id=V&device=a&device=b", "The query has `device` more than once; give it once."),
+        ("id=V&device=", "The query has an empty `device`; give it a value."),
+        ("device=tv", "`device` needs `id` beside it; give both."),
+        ("id=%00", "`id` holds a control character; remove it."),
+        ("id=a%0D%0Ab", "`id` holds a control character; remove it."),
+        ("id=%7F", "`id` holds a control character; remove it."),
+        ("id=%C2%85", "`id` holds a control character; remove it."),
+        ("id=%FF", "`id` is not UTF-8; percent-encode its UTF-8 bytes."),
+        ("id=%ED%A0%80", "`id` is not UTF-8; percent-encode its UTF-8 bytes."),
+        ("id=V&device=%C0%80", "`device` is not UTF-8; percent-encode its UTF-8 bytes."),
+        (&long("id", 257), "`id` is longer than 256 bytes; shorten it."),
+        (&format!("id=V&{}", long("device", 65)), "`device` is longer than 64 bytes; shorten it."),
+        ("id=V&replace=&replace=", "The query has `replace` more than once; give it once."),
+        ("id=V&replaceDevice=tv", "`replaceDevice` needs `replace` beside it; give both."),
+        ("id=V&replace=W&replaceDevice=", "The query has an empty `replaceDevice`; give it a value."),
+        (&format!("id=V&{}", long("replace", 257)), "`replace` is longer than 256 bytes; shorten it."),
+    ] {
+        for method in ["POST", "PATCH", "DELETE"] {
+            let answer = client.call("alice", &format!("{method} /?{query}"), "");
+            check_problem(&answer, 400, "Bad Request", detail);
+        }
+    }
+    for id in [long("id", 256), format!("id={}", "%E2%82%AC".repeat(85))] {
+        let target = format!("/?{id}&{}", long("device", 64));
+        assert_eq!(client.call("alice", &format!("GET {target}"), "").status, 200, "{target}");
+    }
+    // A `%` without two digits is no part of any target: the connection ends as well.
+    for query in ["id=%", "id=%4", "id=%4G", "id=V&x=%"] {
+        let answer = server.call("alice", &format!("POST /?{query}"), "");
+        assert!(answer.status == 400 && answer.closes(), "{query}: {answer:?}");
+    }
+    for (body, detail) in [
+        (r#"{"state":"stopped"}"#, r#"`state` is neither \"playing\" nor \"paused\"; write one of them."#),
+        (r#"{"state":null}"#, r#"`state` is neither \"playing\" nor \"paused\"; write one of them."#),
+        (r#"{"time":1,"time":2}"#, "The body has `time` more than once; give it once."),
+        (r#"{"state":"paused","state":"paused"}"#, "The body has `state` more than once; give it once."),
+    ] {
+        check_problem(&client.call("alice", "PATCH /?id=V", body), 400, "Bad Request", detail);
+    }
+    let deep = |n: usize| format!("{{\"x\":{}{}}}", "[".repeat(n), "]".repeat(n));
+    for body in [
+        "{",
+        "}",
+        "[]",
+        "null",
+        "1",
+        r#""""#,
+        " ",
+        "{} {}",
+        "{,}",
+        r#"{"time":"1:00",}"#,
+        "{'time':1}",
+        "{time:1}",
+        r#"{"time":01}"#,
+        r#"{"time":+1}"#,
+        r#"{"time":1.}"#,
+        r#"{"time":NaN}"#,
+        "{\"x\":\"\t\"}",
+        r#"{"x":"\x"}"#,
+        r#"{"x":"\ud800"}"#,
+        r#"{"x":"unended}"#,
+        r#"{"x":tru}"#,
+        "\u{feff}{}",
+        "{}//",
+        &deep(32),
+    ] {
+        let answer = client.call("alice", "POST /?id=V", body);
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(answer.body.contains(r#""detail":"The body is "#), "{body}: {answer:?}");
+    }
+    for body in ["{}", " {\r\n} ", r#"{"x":[1,{"time":"no"}],"Time":"no","y":null}"#, &deep(31)] {
+        assert!(client.call("alice", "POST /?id=V", body).status < 202, "{body}");
+    }
+}
+
+#[track_caller]
+fn check_problem(answer: &Answer, status: u16, title: &str, detail: &str) {
+    let expected =
+        format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}"}}"#);
+    assert_eq!((answer.status, &*answer.body), (status, &*expected));
+    assert_eq!(answer.field("content-type"), Some("application/problem+json"));
+}
+
+const NO_CREDENTIALS: &str = "Valid credentials are needed; send `Authorization: Basic` with user and token.";
+
+#[test]
+fn who_does_not_say_who_they_are_is_told_how() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let challenge = r#"Basic realm="streamer", charset="UTF-8""#;
+    let overlong = basic(&"x".repeat(257), "x");
+    for fields in [
+        &[][..],
+        &["Authorization:"],
+        &["Authorization: Basic"],
+        &["Authorization: Bearer YWxpY2U6eA=="],
+        &["Authorization: Basic YWxpY2U6eA"],
+        &["Authorization: Basic YWxpY2U6eB=="],
+        &["Authorization: Basic YWxp Y2U6eA=="],
+        &["Authorization: Basic !!!!"],
+        &[&basic("", "x")],
+        &[&overlong],
+        &[&basic("a\nb", "x")],
+        &["Authorization: Basic YWxpY2U="],
+        &["Authorization: Basic /////w=="],
+    ] {
+        let answer = client.ask("GET /?id=V", fields, "");
+        check_problem(&answer, 401, "Unauthorized", NO_CREDENTIALS);
+        assert_eq!(answer.field("www-authenticate"), Some(challenge), "{fields:?}");
+    }
+    for fields in [[basic("alice", "")], [basic("Żółw", "€")], [basic("al ice", "a:b")]] {
+        assert_eq!(client.ask("GET /?id=V", &[&fields[0]], "").status, 200, "{fields:?}");
+    }
+    // The scheme in any case, more blanks than one behind it, and blanks at the end, which are no part of a field's value.
+    assert_eq!(client.ask("GET /", &["authorization: bASIC  YWxpY2U6eA== "], "").status, 200);
+}
+
+#[test]
+fn paths_and_methods_that_are_not_there_are_told_apart() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let no_path = "There is nothing at this path; streams are at `/?id=VIDEO`.";
+    for target in
+        ["/nope", "//", "/index.html", "/healthz/", "/Healthz", "/metrics", "/users/alice", "/stats", "/%2F"]
+    {
+        check_problem(&client.call("alice", &format!("GET {target}"), ""), 404, "Not Found", no_path);
+    }
+    let no_method = "This path does not have this method; `Allow` names those it has.";
+    for (call, allow) in [
+        ("PUT /?id=V", "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
+        ("TRACE /", "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
+        ("POST /healthz", "GET, HEAD, OPTIONS"),
+        ("DELETE /healthz", "GET, HEAD, OPTIONS"),
+        ("PATCH /healthz", "GET, HEAD, OPTIONS"),
+    ] {
+        let answer = client.call("alice", call, "");
+        check_problem(&answer, 405, "Method Not Allowed", no_method);
+        assert_eq!(answer.field("allow"), Some(allow), "{call}");
+    }
+    let unknown = "This method is not implemented; methods are in capitals.";
+    for call in ["BREW /?id=V", "get /?id=V", "PROPFIND /", "GETS /", "GET- /", "BREW /healthz"] {
+        check_problem(&client.call("alice", call, ""), 501, "Not Implemented", unknown);
+    }
+}
+
+#[test]
+fn checks_come_in_the_order_of_the_contract() {
+    let server = Server::start(&["--limit", "1"]);
+    let mut client = server.connect();
+    assert_eq!(client.call("alice", "POST /?id=A", "").status, 201);
+    let alice = basic("alice", "x");
+    let text = "Content-Type: text/plain";
+    // Each row is wrong in everything that comes after what it is answered for.
+    for (call, fields, body, status) in [
+        ("BREW /nope?id=", &[text][..], "{", 404),
+        ("BREW /?id=", &[text], "{", 501),
+        ("PUT /?id=", &[text], "{", 405),
+        ("POST /?id=", &[text], "{", 401),
+        ("POST /?id=", &[&alice, text], "{", 400),
+        ("POST /?id=B", &[&alice, text], "{", 415),
+        ("POST /?id=B", &[&alice], "{", 400),
+        ("POST /?id=B", &[&alice], "{}", 409),
+    ] {
+        assert_eq!(client.ask(call, fields, body).status, status, "{call}");
+    }
+    // Framing comes before everything.
+    client.send("BREW /nope?id= HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n");
+    let answer = client.answer();
+    assert!(answer.status == 400 && answer.closes(), "{answer:?}");
+}
+
+#[test]
+fn content_is_json_by_its_type_or_by_having_none() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let alice = basic("alice", "x");
+    for (content_type, is_json) in [
+        ("Content-Type: application/json", true),
+        ("content-type: APPLICATION/Json; Charset=\"UTF-8\"", true),
+        ("Content-Type: application/json;charset=utf-8", true),
+        ("X-No-Type: at all", true),
+        ("Content-Type: application/json; charset=latin1", false),
+        ("Content-Type: application/problem+json", false),
+        ("Content-Type: application/x-www-form-urlencoded", false),
+        ("Content-Type: text/plain", false),
+        ("Content-Encoding: gzip", false),
+        ("Content-Encoding: identity", true),
+    ] {
+        for method in ["POST", "PATCH"] {
+            let call = format!("{method} /?id=V");
+            let answer = client.ask(&call, &[&alice, content_type], r#"{"time":"1:00"}"#);
+            assert_eq!(answer.status == 415, !is_json, "{content_type}: {answer:?}");
+            assert!(is_json || answer.field("content-type") == Some("application/problem+json"));
+            let nothing = client.ask(&call, &[&alice, content_type, "Content-Length: 0"], "");
+            assert_eq!(nothing.status, 200, "no content has no type: {content_type}");
+        }
+        for call in ["GET /?id=V", "GET /"] {
+            assert_eq!(client.ask(call, &[&alice, content_type], "{").status, 200, "{content_type}");
+        }
+    }
+    assert_eq!(client.ask("DELETE /?id=V", &[&alice, "Content-Type: text/plain"], "{").status, 200);
+}
+
+#[test]
+fn head_is_get_without_the_content() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    assert_eq!(client.call("alice", "POST /?id=A", "").status, 201);
+    let mut heads = 0;
+    for target in ["/", "/?id=A", "/?id=B", "/?id=", "/nope", "/healthz"] {
+        let plain = |answer: &Answer| {
+            let own = |name: &str| matches!(name, "date" | "x-request-id");
+            let fields = answer.fields.iter().filter(|(name, _)| !own(name)).cloned();
+            (answer.status, fields.collect::<Vec<_>>())
+        };
+        let get = client.call("alice", &format!("GET {target}"), "");
+        let head = client.call("alice", &format!("HEAD {target}"), "");
+        assert_eq!(plain(&head), plain(&get), "{target}");
+        assert_eq!(head.field("content-length"), Some(&*get.body.len().to_string()));
+        heads += usize::from(head.body.is_empty());
+    }
+    assert_eq!(heads, 6);
+    assert_eq!(client.ask("HEAD /?id=A", &[], "").status, 401);
+}
+
+#[test]
+fn options_need_no_credentials() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    for (target, allow) in [
+        ("/", "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
+        ("/?id=V", "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
+        ("*", "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
+        ("/healthz", "GET, HEAD, OPTIONS"),
+    ] {
+        let answer = client.ask(&format!("OPTIONS {target}"), &["Origin: https://app.example"], "");
+        assert_eq!((answer.status, answer.field("allow")), (204, Some(allow)), "{target}");
+        let grants = |(name, _): &(String, String)| name.starts_with("access-control-") || name == "vary";
+        assert!(!answer.fields.iter().any(grants), "without --cors nothing is granted: {answer:?}");
+    }
+    assert_eq!(client.ask("OPTIONS /nope", &[], "").status, 404);
+}
+
+#[test]
+fn cors_lets_pages_of_one_origin_call_from_a_browser() {
+    for (origin, vary) in [("https://app.example", Some("Origin")), ("*", None)] {
+        let server = Server::start(&["--cors", origin]);
+        let mut client = server.connect();
+        let preflight = client.ask(
+            "OPTIONS /?id=V",
+            &[
+                "Origin: https://app.example",
+                "Access-Control-Request-Method: PATCH",
+                "Access-Control-Request-Headers: authorization,content-type",
+            ],
+            "",
+        );
+        let methods = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
+        for (name, value) in [
+            ("allow", methods),
+            ("access-control-allow-methods", methods),
+            ("access-control-allow-headers", "Authorization, Content-Type, X-Request-Id, traceparent"),
+            ("access-control-max-age", "86400"),
+        ] {
+            assert_eq!(preflight.field(name), Some(value));
+        }
+        let called = client.call("alice", "POST /?id=V", "");
+        let refused = client.ask("GET /", &[], "");
+        let lost = client.ask("GET /nope", &[], "");
+        let statuses = [&preflight, &called, &refused, &lost].map(|answer| {
+            assert_eq!(answer.field("access-control-allow-origin"), Some(origin));
+            let exposed = "Location, Retry-After, WWW-Authenticate, X-Request-Id";
+            assert_eq!(answer.field("access-control-expose-headers"), Some(exposed));
+            assert_eq!(answer.field("vary"), vary);
+            answer.status
+        });
+        assert_eq!(statuses, [204, 201, 401, 404]);
+        let admin = Client::connect(server.admin()).ask("GET /healthz", &[], "");
+        assert_eq!(admin.field("access-control-allow-origin"), None, "the admin listener grants nothing");
+    }
+}
+
+#[test]
+fn healthz_needs_no_credentials() {
+    let server = Server::start(&[]);
+    let answer = server.connect().ask("GET /healthz?x=y", &[], "");
+    assert_eq!((answer.status, &*answer.body), (200, "ok"));
+    assert_eq!(answer.field("content-type"), Some("text/plain; charset=utf-8"));
+}
+
+#[test]
+fn a_request_id_is_echoed_or_made() {
+    let server = Server::start(&["--workers", "2"]);
+    let mut client = server.connect();
+    let alice = basic("alice", "x");
+    let longest = "~".repeat(128);
+    for id in ["1", "a-b/c:\"d\"{}", &longest] {
+        for call in ["GET /?id=V", "GET /nope", "BREW /", "GET /?id=", "OPTIONS *"] {
+            let answer = client.ask(call, &[&alice, &format!("X-Request-ID: {id}")], "");
+            assert_eq!(answer.field("x-request-id"), Some(id), "{call}");
+        }
+        assert_eq!(
+            client.ask("GET /", &[&format!("x-request-id: {id}")], "").field("x-request-id"),
+            Some(id)
+        );
+    }
+    let is_made = |id: &str| id.len() == 24 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for id in ["", "a b", &"x".repeat(129)] {
+        let answer = client.ask("GET /", &[&alice, &format!("X-Request-Id: {id}")], "");
+        assert!(answer.field("x-request-id").is_some_and(is_made), "{id:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn no_request_id_is_made_twice_by_any_worker_nor_after_a_restart() {
+    let mut seen = HashSet::new();
+    for _ in 0..2 {
+        let server = Server::start(&["--workers", "4"]);
+        let mut clients: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+        for _ in 0..10 {
+            for client in &mut clients {
+                let answer = client.ask("GET /healthz", &[], "");
+                assert!(seen.insert(answer.field("x-request-id").unwrap().to_owned()), "{answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_limit_is_the_flags() {
+    for limit in [1, 5] {
+        let server = Server::start(&["--limit", &limit.to_string()]);
+        let mut client = server.connect();
+        for i in 0..limit + 2 {
+            let answer = client.call("alice", &format!("POST /?id=v{i}"), "");
+            assert_eq!(answer.status, if i < limit { 201 } else { 409 }, "{i} of {limit}");
+        }
+        let list = client.call("alice", "GET /", "").body;
+        assert!(list.contains(&format!(r#""count":{limit},"limit":{limit},"#)), "{list}");
+    }
+}
+
+#[test]
+fn pipelined_calls_of_one_user_see_each_other_in_order() {
+    let server = Server::start(&["--limit", "1"]);
+    let mut client = server.connect();
+    let alice = basic("alice", "x");
+    let calls = [
+        ("POST /?id=A", 201),
+        ("POST /?id=B", 409),
+        ("DELETE /?id=A", 200),
+        ("POST /?id=B", 201),
+        ("HEAD /?id=A", 200),
+        ("PATCH /?id=A", 410),
+        ("DELETE /?id=B", 200),
+    ];
+    // More than a worker takes from one connection in one turn.
+    for _ in 0..20 {
+        client.send(calls.map(|(call, _)| request(call, &[&alice], "")).concat());
+    }
+    for round in 0..20 {
+        for (call, status) in calls {
+            let answer = if call.starts_with("HEAD ") { client.answer_to_head() } else { client.answer() };
+            assert_eq!(answer.status, status, "{call} in round {round}");
+        }
+    }
+}

@@ -1,0 +1,616 @@
+//! Clients that do their worst, and the good ones beside them.
+//!
+//! Figures that are worth reading are printed; `--nocapture` shows them.
+
+use core::net::SocketAddr;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use streamer::config;
+use streamer::server::{Server as Inside, Signals};
+use streamer::store::memory::Memory;
+use streamer::store::{Census, Store, Swept};
+use streamer::streams::account::{Policy, WhenFull};
+use streamer::streams::batch::Batch;
+use streamer::time::{Span, Timestamp};
+
+use crate::server::{Answer, Client, PATIENCE, Server, basic, eventually, request};
+use crate::wire::read;
+
+const GOOD: &str = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+const PARTIAL: &str = "GET /healthz HTTP/1.1\r\nHo";
+
+fn start(flags: &[&str]) -> Server {
+    Server::start(&[&["--log", "off"], flags].concat())
+}
+
+/// One good request on this connection.
+#[track_caller]
+fn good(client: &mut Client) {
+    client.send(GOOD);
+    let answer = read(client, false);
+    assert_eq!((answer.status, &*answer.body), (200, "ok"));
+}
+
+/// So many connections as are wanted, or as the system has files for on both sides.
+fn affordable(wanted: usize) -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let files = files.and_then(|files| files.split_whitespace().next()?.parse().ok()).unwrap_or(1024_usize);
+    wanted.min(files.saturating_sub(600))
+}
+
+// ------------------------------------------------------------------------------------------------- half-closed
+
+#[test]
+fn a_half_close_behind_whole_requests_still_gets_every_answer() {
+    let server = start(&["--workers", "1"]);
+    let post = "POST /?id=V HTTP/1.1\r\nHost: h\r\nAuthorization: Basic YTpi\r\nContent-Length: 2\r\n\r\n{}";
+    for (claim, input, answers) in [
+        ("one", GOOD.to_owned(), 1),
+        ("with a content", post.to_owned(), 1),
+        ("a pipeline", GOOD.repeat(3), 3),
+        ("more than a turn takes", GOOD.repeat(100), 100),
+        ("more than one read takes", GOOD.repeat(2_000), 2_000),
+    ] {
+        let mut client = server.connect();
+        client.send(&input);
+        client.half_close();
+        for n in 0..answers {
+            assert!(matches!(read(&mut client, false).status, 200 | 201), "{claim}: answer {n}");
+        }
+        assert_eq!(client.rest(), b"", "{claim}");
+    }
+}
+
+#[test]
+fn a_half_close_in_mid_request_is_told_what_is_missing() {
+    let server = start(&["--workers", "1"]);
+    let head = "POST / HTTP/1.1\r\nHost: h\r\n";
+    for (claim, input, good_ones) in [
+        ("in a request line", "GET /hea".to_owned(), 0),
+        ("in a head", PARTIAL.to_owned(), 0),
+        ("in a content", format!("{head}Content-Length: 5\r\n\r\n1234"), 0),
+        ("before a content", format!("{head}Content-Length: 5\r\n\r\n"), 0),
+        ("in a chunk", format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n12"), 0),
+        ("before the last line end", format!("{head}Transfer-Encoding: chunked\r\n\r\n0\r\n"), 0),
+        ("behind good ones", GOOD.repeat(2) + PARTIAL, 2),
+        ("behind more than a turn takes", GOOD.repeat(20) + PARTIAL, 20),
+    ] {
+        let mut client = server.connect();
+        client.send(&input);
+        client.half_close();
+        for _ in 0..good_ones {
+            assert_eq!(read(&mut client, false).status, 200, "{claim}");
+        }
+        let answer = read(&mut client, false);
+        assert_eq!((answer.status, answer.closes()), (400, true), "{claim}");
+        assert_eq!(client.rest(), b"", "{claim}");
+    }
+    let mut client = server.connect();
+    client.half_close();
+    assert_eq!(client.rest(), b"", "who has asked nothing is answered nothing");
+    let mut client = server.connect();
+    client.send(GOOD.to_owned() + "\r\n");
+    client.half_close();
+    assert_eq!(read(&mut client, false).status, 200);
+    assert_eq!(client.rest(), b"", "an empty line is no request");
+}
+
+// ------------------------------------------------------------------------------------------------------ slow
+
+/// What the contract allows for a head, for a content, and for the reading of an answer; and what is allowed here for a
+/// machine that is busy.
+const TEN_SECONDS: core::ops::Range<Duration> = Duration::from_millis(9_900)..Duration::from_millis(13_000);
+
+/// Sends `first`, then `drop` again and again; returns the answer, and when it came.
+fn drip(client: &mut Client, first: &str, drop: &str) -> (Answer, Duration) {
+    let started = Instant::now();
+    client.send(first);
+    client.stream.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    while let Err(error) = client.stream.peek(&mut [0]) {
+        assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+        assert!(started.elapsed() < PATIENCE, "no answer");
+        client.send(drop);
+    }
+    let took = started.elapsed();
+    client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    (read(client, false), took)
+}
+
+const LENGTH: &str = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8000\r\n\r\n";
+const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+const LAST_CHUNK: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+
+/// A claim, a request that is answered first, what is sent at once, what again and again, and what was too slow.
+const LATE: &[(&str, &str, &str, &str, &str)] = &[
+    ("a silent head", "", PARTIAL, "", "The head"),
+    ("a dripping head", "", PARTIAL, "x", "The head"),
+    ("a head that drips whole lines", "", "GET / HTTP/1.1\r\n", "a: b\r\n", "The head"),
+    ("a dripping head behind a request", GOOD, PARTIAL, "x", "The head"),
+    ("a silent content", "", LENGTH, "", "The body"),
+    ("a dripping content", "", LENGTH, "x", "The body"),
+    ("dripping chunks", "", CHUNKED, "1\r\nx\r\n", "The body"),
+    ("dripping trailers", "", LAST_CHUNK, "a: b\r\n", "The body"),
+    ("a dripping content behind a request", GOOD, LENGTH, "x", "The body"),
+];
+
+/// All at once, because each takes ten seconds.
+#[test]
+fn who_takes_longer_than_ten_seconds_is_given_up_and_who_is_idle_is_not() {
+    let server = &start(&["--workers", "1", "--limit", "1000"]);
+    fill(server);
+    thread::scope(|scope| {
+        for row in LATE {
+            scope.spawn(|| late(server, row));
+        }
+        scope.spawn(|| an_answer_is_not_read(server));
+        scope.spawn(|| slow_but_each_in_time(server));
+        scope.spawn(|| idle(server));
+    });
+}
+
+fn late(server: &Server, &(claim, before, first, drop, part): &(&str, &str, &str, &str, &str)) {
+    let mut client = server.connect();
+    if !before.is_empty() {
+        client.send(before);
+        assert_eq!(read(&mut client, false).status, 200, "{claim}");
+    }
+    let (answer, took) = drip(&mut client, first, drop);
+    assert_eq!((answer.status, answer.closes()), (408, true), "{claim}");
+    assert!(answer.body.contains(part), "{claim}: {answer:?}");
+    assert!(TEN_SECONDS.contains(&took), "{claim}: after {took:?}");
+    assert_eq!(client.rest(), b"", "{claim}");
+}
+
+/// `reader` plays so many streams that a list of them fills buffers soon.
+fn fill(server: &Server) {
+    let mut client = server.connect();
+    for n in 0..200 {
+        let target = format!("POST /?id={}{n}", "x".repeat(200));
+        assert_eq!(client.call("reader", &target, "").status, 201);
+    }
+}
+
+/// Asks for `reader`'s list until nothing more can be sent; returns how many bytes could.
+fn ask_and_never_read(client: &mut Client) -> usize {
+    let list = request("GET /", &[&basic("reader", "x")], "").repeat(16);
+    client.stream.set_write_timeout(Some(Duration::from_millis(700))).unwrap();
+    let mut sent = 0;
+    while let Ok(n) = client.stream.write(list.as_bytes()) {
+        sent += n;
+        assert!(sent < 64 << 20, "{sent} bytes of requests were taken");
+    }
+    sent
+}
+
+fn an_answer_is_not_read(server: &Server) {
+    let mut client = server.connect();
+    let started = Instant::now();
+    ask_and_never_read(&mut client);
+    eventually("it is given up", || server.metric("streamer_timeouts_total{kind=\"write\"}") == 1.0);
+    let took = started.elapsed();
+    assert!(TEN_SECONDS.contains(&took), "an answer that is not read: after {took:?}");
+}
+
+/// Each request has its own ten seconds.
+fn slow_but_each_in_time(server: &Server) {
+    let mut client = server.connect();
+    for _ in 0..3 {
+        let (begin, end) = GOOD.split_at(20);
+        client.send(begin);
+        thread::sleep(Duration::from_secs(4));
+        client.send(end);
+        assert_eq!(read(&mut client, false).status, 200);
+    }
+}
+
+fn idle(server: &Server) {
+    let (mut fresh, mut used) = (server.connect(), server.connect());
+    good(&mut used);
+    thread::sleep(Duration::from_secs(12));
+    good(&mut fresh);
+    good(&mut used);
+}
+
+// ------------------------------------------------------------------------------------------- too many of them
+
+#[test]
+fn the_longest_idle_connection_makes_room() {
+    for workers in ["1", "3"] {
+        let server = start(&["--max-connections", "4", "--workers", workers]);
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            clients.push(server.connect());
+            good(clients.last_mut().unwrap());
+            settle();
+        }
+        // The first is busy once more, so the second has been idle longest now.
+        good(&mut clients[0]);
+        settle();
+        let mut fifth = server.connect();
+        good(&mut fifth);
+        clients.remove(1).closed();
+        settle();
+        good(&mut server.connect());
+        clients.remove(1).closed();
+        good(&mut clients[0]);
+        good(&mut clients[1]);
+        good(&mut fifth);
+        assert_eq!(server.metric("streamer_connections_reclaimed_total"), 2.0, "with {workers} workers");
+        assert_eq!(server.metric("streamer_connections_refused_total"), 0.0, "with {workers} workers");
+    }
+}
+
+/// Idle times are told apart by the millisecond.
+fn settle() {
+    thread::sleep(Duration::from_millis(5));
+}
+
+#[test]
+fn a_burst_finds_room_wherever_connections_are_idle() {
+    for workers in ["1", "4"] {
+        let server = start(&["--max-connections", "16", "--workers", workers]);
+        let mut idle: Vec<Client> = (0..16).map(|_| server.connect()).collect();
+        idle.iter_mut().for_each(good);
+        settle();
+        // As many again at once: each has sent its request before it could be taken for idle.
+        let mut burst: Vec<Client> = (0..8)
+            .map(|_| {
+                let mut client = server.connect();
+                client.send(GOOD);
+                client
+            })
+            .collect();
+        for client in &mut burst {
+            assert_eq!(read(client, false).status, 200, "with {workers} workers");
+        }
+    }
+}
+
+#[test]
+fn who_comes_when_none_is_idle_is_told_to_come_later() {
+    for workers in ["1", "3"] {
+        let server = start(&["--max-connections", "6", "--workers", workers]);
+        let mut busy: Vec<Client> = (0..6).map(|_| server.connect()).collect();
+        for client in &mut busy {
+            client.send(PARTIAL);
+        }
+        eventually("all are in mid-request", || server.metric("streamer_connections_open") >= 6.0);
+        settle();
+        for _ in 0..10 {
+            let mut refused = server.connect();
+            let answer = read(&mut refused, false);
+            assert_eq!((answer.status, answer.closes()), (503, true), "with {workers} workers");
+            assert_eq!(refused.rest(), b"");
+        }
+        // Who was there is served, and makes room.
+        for client in &mut busy {
+            client.send("st: h\r\n\r\n");
+            assert_eq!(read(client, false).status, 200, "with {workers} workers");
+        }
+        settle();
+        good(&mut server.connect());
+    }
+}
+
+// -------------------------------------------------------------------------------------------- out of descriptors
+
+/// A server that may open 64 files, and its process id.
+fn short_of_files() -> (Server, u32) {
+    let script = "echo process $$ >&2; ulimit -n 64; exec \"$0\" --log off --workers 1 \"$@\"";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_streamer")]).env_clear().stdout(Stdio::null());
+    let server = Server::spawn(&mut command);
+    let line = server.process.stderr.line("process ");
+    (server, line.trim_start_matches("process ").parse().unwrap())
+}
+
+/// Processor time that a process has used.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+#[test]
+fn running_out_of_descriptors_is_said_survived_and_recovered_from() {
+    let (server, pid) = short_of_files();
+    let said = server.process.stderr.line("64 open files");
+    assert!(said.contains("ulimit -n"), "{said}");
+
+    // Idle connections give way, so that a good client always gets in.
+    let idle: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+    good(&mut server.connect());
+    drop(idle);
+
+    // Connections in mid-request do not, and there is nothing left for those behind them.
+    let mut early = server.connect();
+    good(&mut early);
+    early.send(PARTIAL);
+    settle();
+    let mut flood: Vec<Client> = (0..200)
+        .map(|_| {
+            let mut client = server.connect();
+            let _ = client.stream.write(PARTIAL.as_bytes());
+            client
+        })
+        .collect();
+    let mut waiting = server.connect();
+    waiting.send(GOOD);
+    thread::sleep(Duration::from_millis(500));
+    let before = cpu_time(pid);
+    thread::sleep(Duration::from_secs(1));
+    let spent = cpu_time(pid) - before;
+    println!("out of descriptors: {spent:?} of processor time in a second");
+    assert!(spent < Duration::from_millis(200), "it spins: {spent:?} in a second");
+    early.send("st: h\r\n\r\n");
+    assert_eq!(read(&mut early, false).status, 200, "who was there is served");
+
+    flood.truncate(20);
+    let mut late = server.connect();
+    late.send(GOOD);
+    for client in [&mut waiting, &mut late] {
+        assert!(matches!(read(client, false).status, 200 | 503), "nobody waits for ever");
+    }
+    drop(flood);
+    eventually("all is well again", || {
+        let mut client = server.connect();
+        client.send(GOOD);
+        read(&mut client, false).status == 200
+    });
+}
+
+// ------------------------------------------------------------------------------------------------------ unfair
+
+#[test]
+fn a_pipeline_of_ten_thousand_is_answered_in_order_and_starves_nobody() {
+    const REQUESTS: usize = 10_000;
+    let server = start(&["--workers", "1"]);
+    let mut greedy = server.connect();
+    let mut sender = greedy.stream.try_clone().unwrap();
+    let mut modest = server.connect();
+    good(&mut modest);
+    let (took, slowest, served) = thread::scope(|scope| {
+        scope.spawn(move || {
+            let request = |n: usize| format!("GET /healthz HTTP/1.1\r\nHost: h\r\nX-Request-Id: {n}\r\n\r\n");
+            let pipeline: String = (0..REQUESTS).map(request).collect();
+            sender.write_all(pipeline.as_bytes()).unwrap();
+        });
+        let reader = scope.spawn(move || {
+            let started = Instant::now();
+            for n in 0..REQUESTS {
+                let answer = greedy.answer();
+                assert_eq!((answer.status, answer.field("x-request-id")), (200, Some(&*n.to_string())));
+            }
+            started.elapsed()
+        });
+        let (mut slowest, mut served) = (Duration::ZERO, 0);
+        while !reader.is_finished() {
+            let asked = Instant::now();
+            good(&mut modest);
+            slowest = slowest.max(asked.elapsed());
+            served += 1;
+        }
+        (reader.join().unwrap(), slowest, served)
+    });
+    println!("a pipeline of {REQUESTS} in {took:?}; beside it {served} requests, the slowest in {slowest:?}");
+    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    assert!(served > 50, "{served} requests beside a pipeline");
+}
+
+#[test]
+fn who_pipelines_and_never_reads_is_read_no_further() {
+    let server = start(&["--workers", "1", "--limit", "1000"]);
+    fill(&server);
+    let mut modest = server.connect();
+    good(&mut modest);
+    let before = server.metric("process_resident_memory_bytes");
+    let mut greedy: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    let sent = thread::scope(|scope| {
+        let senders: Vec<_> =
+            greedy.iter_mut().map(|client| scope.spawn(|| ask_and_never_read(client))).collect();
+        while !senders.iter().all(ScopedJoinHandle::is_finished) {
+            good(&mut modest);
+        }
+        senders.into_iter().map(|sender| sender.join().unwrap()).max()
+    });
+    let grown = (server.metric("process_resident_memory_bytes") - before) / 1e6;
+    println!("four that never read could send {sent:?} bytes at most; the server has grown by {grown:.1} MB");
+    assert!(grown < 30.0, "{grown} MB");
+    good(&mut modest);
+}
+
+// ------------------------------------------------------------------------------------------------------ floods
+
+#[test]
+fn connections_that_come_and_go_leave_nothing_behind() {
+    let server = start(&["--workers", "2"]);
+    let mut modest = server.connect();
+    good(&mut modest);
+    let files = server.metric("process_open_fds");
+    for n in 0..3_000 {
+        let mut client = server.connect();
+        match n % 4 {
+            0 => {}
+            1 => client.send(PARTIAL),
+            // The answer is not read, so closing resets the connection: while it is made, or behind it.
+            2 => client.send(GOOD.repeat(3)),
+            _ => {
+                client.send(GOOD);
+                client.stream.peek(&mut [0]).unwrap();
+            }
+        }
+        drop(client);
+        if n % 100 == 0 {
+            good(&mut modest);
+        }
+    }
+    good(&mut modest);
+    eventually("all are gone", || server.metric("streamer_connections_open") == 2.0);
+    eventually("their files are closed", || server.metric("process_open_fds") <= files);
+    assert_eq!(server.metric("streamer_panics_total"), 0.0);
+}
+
+#[test]
+fn garbage_is_refused_and_harms_nobody() {
+    let server = start(&["--workers", "1"]);
+    let mut modest = server.connect();
+    let mut seed = std::process::id().into();
+    println!("seed {seed}");
+    for _ in 0..400 {
+        let length = 1 + random(&mut seed) as usize % 3_000;
+        let mut bytes: Vec<u8> = (0..length).map(|_| random(&mut seed) as u8).collect();
+        // Half of it begins like a request.
+        if random(&mut seed).is_multiple_of(2) {
+            bytes.splice(0..0, GOOD.bytes().take(random(&mut seed) as usize % GOOD.len()));
+        }
+        let mut client = server.connect();
+        client.send(&bytes);
+        client.half_close();
+        let answer = read(&mut client, false);
+        assert!(
+            answer.closes() && (400..=505).contains(&answer.status),
+            "{}: {answer:?}",
+            bytes.escape_ascii()
+        );
+        assert_eq!(client.rest(), b"");
+    }
+    good(&mut modest);
+    assert_eq!(server.metric("streamer_panics_total"), 0.0);
+}
+
+/// splitmix64
+fn random(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut z = *seed;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[test]
+fn memory_returns_after_a_flood() {
+    let server = start(&["--workers", "1"]);
+    let n = affordable(2_000);
+    let mut modest = server.connect();
+    good(&mut modest);
+    let resident = || server.metric("process_resident_memory_bytes") / 1e6;
+    let before = resident();
+    let partial = format!("GET /healthz HTTP/1.1\r\nHost: h\r\nA: {}", "a".repeat(8 * 1024));
+    let mut flood: Vec<Client> = (0..n).map(|_| server.connect()).collect();
+    for client in &mut flood {
+        client.send(&partial);
+    }
+    let sent = (n * partial.len()) as f64;
+    eventually("all has been read", || server.metric("streamer_received_bytes_total") >= sent);
+    let during = resident();
+    good(&mut modest);
+    // They complete their requests, and are idle.
+    for client in &mut flood {
+        client.send("\r\n\r\n");
+        assert_eq!(client.answer().status, 200);
+    }
+    let idle = resident();
+    drop(flood);
+    eventually("all are gone", || server.metric("streamer_connections_open") <= 2.0);
+    let after = resident();
+    println!(
+        "{n} connections with 8 KiB each: {before:.1} MB before, {during:.1} MB during, {idle:.1} MB when idle, \
+         {after:.1} MB after"
+    );
+    assert!(during - before > sent / 2e6, "the flood did not arrive");
+    assert!(idle - before < 0.25 * (during - before) + 2.0, "idle connections hold {:.1} MB", idle - before);
+    assert!(after - before < 0.25 * (during - before) + 2.0, "{:.1} MB are not returned", after - before);
+}
+
+// ------------------------------------------------------------------------------------------------------ panics
+
+/// A server inside this process. It is told to stop when dropped.
+pub struct InProcess {
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    pipe: UnixStream,
+    thread: Option<JoinHandle<u8>>,
+}
+
+impl InProcess {
+    /// Starts it over a store of the test's own.
+    pub fn start(flags: &[&str], store: impl Store + 'static) -> Self {
+        let args = [&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], flags].concat();
+        let Ok(config::Command::Serve(config)) = config::parse(args.iter(), |_| None, 1) else {
+            panic!("the flags are good");
+        };
+        let (pipe, signals) = UnixStream::pair().unwrap();
+        let server = Inside::start_over(config, Signals::of_pipe(signals), Arc::new(store)).unwrap();
+        let (listen, admin) = (server.address(), server.admin_address().unwrap());
+        let thread = Some(thread::spawn(|| server.run()));
+        Self { listen, admin, pipe, thread }
+    }
+
+    /// What `/metrics` says of one sample.
+    pub fn metric(&self, sample: &str) -> f64 {
+        let body = Client::connect(self.admin).ask("GET /metrics", &[], "").body;
+        body.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        const SIGTERM: u8 = 15;
+        self.pipe.write_all(&[SIGTERM]).unwrap();
+        let code = self.thread.take().map(JoinHandle::join);
+        assert!(thread::panicking() || matches!(code, Some(Ok(0))), "{code:?}");
+    }
+}
+
+/// Streams in memory, as the program has them.
+pub fn memory() -> Memory {
+    let lease = Span::from_secs(90);
+    Memory::new(Policy { lease, when_full: WhenFull::Refuse, adopt_until: Timestamp::from_millis(0) })
+}
+
+/// Streams in memory, and a panic for one user.
+struct Trap(Memory);
+
+impl Store for Trap {
+    fn execute(&self, now: Timestamp, batch: &mut Batch) {
+        assert!(
+            batch.entries.iter().all(|entry| batch.arena.get(entry.command.user) != b"mallory"),
+            "this panic is part of the test"
+        );
+        self.0.execute(now, batch);
+    }
+
+    fn sweep(&self, now: Timestamp) -> Swept {
+        self.0.sweep(now)
+    }
+
+    fn census(&self) -> Census {
+        self.0.census()
+    }
+}
+
+#[test]
+fn a_panic_in_one_request_is_counted_and_the_next_are_served() {
+    let server = InProcess::start(&["--log", "off", "--workers", "1"], Trap(memory()));
+    let mut alice = Client::connect(server.listen);
+    assert_eq!(alice.call("alice", "POST /?id=V", "").status, 201);
+    for n in 1..=3 {
+        let mut mallory = Client::connect(server.listen);
+        mallory.send(request("GET /", &[&basic("mallory", "x")], ""));
+        // Either will do: an answer that says so, or the end.
+        if mallory.stream.peek(&mut [0]).unwrap() > 0 {
+            assert_eq!(read(&mut mallory, false).status, 503);
+        }
+        assert_eq!(server.metric("streamer_panics_total"), f64::from(n));
+        assert_eq!(alice.call("alice", "GET /?id=V", "").status, 200, "the worker goes on");
+    }
+    assert_eq!(Client::connect(server.listen).call("alice", "DELETE /?id=V", "").status, 200);
+}

@@ -1,0 +1,449 @@
+//! The architecture, held to its own rules: reads the sources and fails on an arrow up, on a room that touches the world
+//! and may not, on `unsafe` where it does not belong, on a file that has grown too long; and on documents that have
+//! fallen behind.
+//!
+//! Each rule is a function of a path and its text, and the tests at the bottom show that each can fail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use streamer::codec::json;
+use streamer::config;
+use streamer::http::status::Status;
+
+/// Which rooms each room knows beside itself. `time` stands on nothing, `server` on everything.
+const ROOMS: [(&str, &[&str]); 8] = [
+    ("time", &[]),
+    ("codec", &[]),
+    ("http", &["time", "codec"]),
+    ("streams", &["time"]),
+    ("store", &["streams", "time", "codec"]),
+    ("config", &["streams", "time"]),
+    ("app", &["config", "store", "streams", "http", "codec", "time"]),
+    ("server", &["app", "config", "store", "streams", "http", "codec", "time"]),
+];
+
+/// What the rooms have no part in: sockets, files, threads and the clock. `std::{` would hide one of them from this
+/// test; `core::net` has addresses alone.
+const WORLD: [&str; 7] =
+    ["std::net", "std::fs", "std::thread", "Instant::now", "SystemTime::now", "::now()", "std::{"];
+
+/// Who may touch the world: the server, and what belongs to the program and not to the library.
+const OF_THE_WORLD: [&str; 4] = ["server/", "main.rs", "check.rs", "token.rs"];
+
+const MOST_LINES: usize = 400;
+
+/// A file of the product: its path from `src`, and its text without comments, literals and tests.
+struct Source {
+    path: String,
+    code: String,
+}
+
+#[test]
+fn arrows_point_down_only() {
+    check(arrows_up);
+}
+
+#[test]
+fn only_the_server_and_the_program_touch_the_world() {
+    check(touches_world);
+}
+
+#[test]
+fn all_unsafe_code_is_in_one_file() {
+    check(unsafe_code);
+}
+
+#[test]
+fn no_product_file_is_longer_than_400_lines() {
+    check(too_long);
+}
+
+#[test]
+fn every_file_begins_with_what_it_is_for_and_every_room_says_what_it_must_not_know() {
+    let mut offences = Vec::new();
+    for (path, text) in files(&root().join("src")) {
+        if !text.starts_with("//! ") {
+            offences.push(format!("{path} does not begin with what it is for"));
+        }
+        if path.ends_with("/mod.rs") && !text.contains("//! *Invariant:* ") {
+            offences.push(format!("{path} has no invariant"));
+        }
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+#[test]
+fn the_readme_names_every_option_and_its_default() {
+    let readme = read("README.md");
+    for option in config::options() {
+        let row = readme.lines().any(|line| {
+            line.contains(&format!("`--{}", option.name))
+                && option.default.is_none_or(|default| line.contains(default))
+        });
+        assert!(row, "README.md has no line with --{} and {:?}", option.name, option.default);
+    }
+}
+
+#[test]
+fn the_collection_and_the_specification_have_every_path_and_status() {
+    let (collection, specification) = (read("endpoints.json"), read("openapi.yaml"));
+    assert!(json::any(collection.as_bytes()).is_ok(), "endpoints.json is no JSON");
+    let routes = read("src/app/routes.rs");
+    let paths = paths(&routes);
+    for path in ["/", "/healthz", "/readyz", "/metrics", "/stats", "/users/"] {
+        assert!(paths.contains(&path), "this test does not see {path} in routes.rs");
+    }
+    for path in paths {
+        let (in_collection, in_specification) = match path {
+            "/users/" => ("/users/{{ _.user }}\"".to_owned(), "\n  /users/{user}:\n".to_owned()),
+            path => (format!("_url }}}}{path}\""), format!("\n  {path}:\n")),
+        };
+        assert!(collection.contains(&in_collection), "endpoints.json lacks {path}");
+        assert!(specification.contains(&in_specification), "openapi.yaml lacks {path}");
+    }
+    for status in Status::all().map(Status::digits) {
+        let key = format!("\n        '{status}':");
+        assert!(specification.contains(&key), "openapi.yaml lacks {status}");
+    }
+}
+
+/// The paths that a text matches against: its byte strings that begin with a slash.
+fn paths(text: &str) -> Vec<&str> {
+    text.match_indices("b\"/").filter_map(|(at, _)| text[at + 2..].split('"').next()).collect()
+}
+
+#[track_caller]
+fn check(rule: fn(&Source) -> Vec<String>) {
+    let sources = product(files(&root().join("src")));
+    assert!(sources.len() > 40, "only {} files: is this the right folder?", sources.len());
+    let offences: Vec<String> = sources.iter().flat_map(rule).collect();
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+/// Names of rooms that this file's room must not know, wherever they stand.
+fn arrows_up(source: &Source) -> Vec<String> {
+    let room = source.path.split(['/', '.']).next().unwrap_or_default();
+    if !source.path.contains('/') && matches!(room, "main" | "lib" | "check" | "token") {
+        return Vec::new();
+    }
+    let Some((_, known)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+        return vec![format!("{}: the room {room} has no place in the order; give it one", source.path)];
+    };
+    let mut offences = Vec::new();
+    for (number, line) in source.code.lines().enumerate() {
+        for named in names_from_the_top(line, depth(&source.path)) {
+            if named != room && !known.contains(&named) {
+                offences.push(format!("{}:{}: {room} must not know {named:?}", source.path, number + 1));
+            }
+        }
+    }
+    offences
+}
+
+/// How many `super::` lead from a file to the top: one from `room/mod.rs` and `room.rs`, two from `room/part.rs`.
+fn depth(path: &str) -> usize {
+    path.split('/').count() - usize::from(path.ends_with("/mod.rs"))
+}
+
+/// What follows each `crate::`, and each chain of `super::` that is long enough to mean the same. A brace comes out as a
+/// name that no room has: a group would hide the names in it.
+fn names_from_the_top(line: &str, depth: usize) -> Vec<&str> {
+    let supers = "super::".repeat(depth);
+    let mut names = Vec::new();
+    for top in ["crate::", &supers] {
+        for (at, _) in line.match_indices(top) {
+            let is_word = line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let rest = &line[at + top.len()..];
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+            let name = if end == 0 { &rest[..rest.len().min(1)] } else { &rest[..end] };
+            if !is_word && name != "super" {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
+fn touches_world(source: &Source) -> Vec<String> {
+    let may = OF_THE_WORLD.iter().any(|place| source.path.starts_with(place));
+    let lines = source.code.lines().enumerate().filter(|_| !may);
+    let touching = lines.filter_map(|(number, line)| {
+        let what = WORLD.iter().find(|what| line.contains(**what))?;
+        Some(format!("{}:{}: `{what}` is for the server alone", source.path, number + 1))
+    });
+    touching.collect()
+}
+
+fn unsafe_code(source: &Source) -> Vec<String> {
+    let is_word = |word: &str| word == "unsafe";
+    let lines = source.code.lines().enumerate().filter(|_| source.path != "server/sys.rs");
+    let unsafe_lines =
+        lines.filter(|(_, line)| line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(is_word));
+    unsafe_lines
+        .map(|(number, _)| format!("{}:{}: unsafe belongs in server/sys.rs", source.path, number + 1))
+        .collect()
+}
+
+fn too_long(source: &Source) -> Vec<String> {
+    let lines = source.code.trim_end().lines().count();
+    if lines <= MOST_LINES {
+        return Vec::new();
+    }
+    vec![format!("{} has {lines} lines without its tests: ask what it is really two of", source.path)]
+}
+
+/// The files of the product alone: without comments, without literals, without tests, and with as many lines as before
+/// up to the last that is left.
+fn product(files: Vec<(String, String)>) -> Vec<Source> {
+    let mut tests = Vec::new();
+    let mut sources = Vec::new();
+    for (path, text) in files {
+        let (code, modules) = without_tests(&blank(&text));
+        let folder = match path.rsplit_once('/') {
+            Some((folder, "mod.rs")) => format!("{folder}/"),
+            _ if path == "lib.rs" || path == "main.rs" => String::new(),
+            _ => format!("{}/", path.trim_end_matches(".rs")),
+        };
+        tests.extend(modules.into_iter().map(|name| format!("{folder}{name}.rs")));
+        sources.push(Source { path, code });
+    }
+    sources.retain(|source| !tests.contains(&source.path));
+    sources
+}
+
+/// Puts blanks for every item behind a `#[cfg(test)]`. Returns the modules among them that are files of their own, too.
+fn without_tests(code: &str) -> (String, Vec<String>) {
+    const MARK: &str = "#[cfg(test)]";
+    let (mut out, mut rest, mut modules) = (String::new(), code, Vec::new());
+    while let Some((before, behind)) = rest.split_once(MARK) {
+        out += before;
+        let end = end_of_item(behind);
+        let item = behind[..end].trim();
+        if let Some(name) = item.strip_prefix("mod ").and_then(|item| item.strip_suffix(';')) {
+            modules.push(name.to_owned());
+        }
+        out.extend(behind[..end].chars().filter(|&c| c == '\n'));
+        rest = &behind[end..];
+    }
+    (out + rest, modules)
+}
+
+/// An item ends with a semicolon, or with the brace that closes its first.
+fn end_of_item(code: &str) -> usize {
+    let mut open = 0;
+    for (at, c) in code.char_indices() {
+        match c {
+            '{' => open += 1,
+            '}' if open == 1 => return at + 1,
+            '}' => open -= 1,
+            ';' if open == 0 => return at + 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+/// The text with blanks for all that stands in comments and literals, so that what is left is code. Line by line it stays
+/// where it was.
+fn blank(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let is_word = out.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let end = match first {
+            '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
+            '/' if rest.starts_with("/*") => end_of_comment(rest),
+            '"' => end_of_string(rest),
+            'r' if !is_word || out.ends_with(['b', 'c']) => end_of_raw_string(rest).unwrap_or(0),
+            '\'' => end_of_char(rest).unwrap_or(0),
+            _ => 0,
+        };
+        if end == 0 {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+        } else {
+            out.extend(rest[..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+            rest = &rest[end..];
+        }
+    }
+    out
+}
+
+fn end_of_comment(text: &str) -> usize {
+    text[2..].find("*/").map_or(text.len(), |at| at + 4)
+}
+
+fn end_of_string(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            '"' if !escaped => return at + 1,
+            _ => escaped = c == '\\' && !escaped,
+        }
+    }
+    text.len()
+}
+
+/// None when the `r` begins a name.
+fn end_of_raw_string(text: &str) -> Option<usize> {
+    let hashes = text[1..].bytes().take_while(|&byte| byte == b'#').count();
+    let inside = text[1 + hashes..].strip_prefix('"')?;
+    let close = format!("\"{}", "#".repeat(hashes));
+    Some(text.len() - inside.len() + inside.find(&close)? + close.len())
+}
+
+/// None when the quote begins a lifetime.
+fn end_of_char(text: &str) -> Option<usize> {
+    let mut chars = text.char_indices().skip(1);
+    let (end, _) = match chars.next()? {
+        // Whatever is escaped is passed over, a quote too.
+        (_, '\\') => chars.skip(1).find(|(_, c)| *c == '\'')?,
+        _ => chars.next().filter(|(_, c)| *c == '\'')?,
+    };
+    Some(end + 1)
+}
+
+fn root() -> PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+#[track_caller]
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Every `.rs` file under a folder, by its path from there.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("the sources are there") {
+        let path = entry.expect("the folder can be read").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("names are UTF-8").to_owned();
+        if path.is_dir() {
+            files.extend(
+                self::files(&path).into_iter().map(|(inner, text)| (format!("{name}/{inner}"), text)),
+            );
+        } else if name.ends_with(".rs") {
+            files.push((name, fs::read_to_string(&path).expect("sources are UTF-8")));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// How many offences a rule finds in a file of this text.
+fn found(rule: fn(&Source) -> Vec<String>, path: &str, text: &str) -> usize {
+    let sources = product(vec![(path.to_owned(), text.to_owned())]);
+    sources.iter().map(|source| rule(source).len()).sum()
+}
+
+#[test]
+fn an_arrow_up_is_found_however_it_is_written() {
+    for (path, text, expected) in [
+        ("http/parse.rs", "use crate::app::App;", 1),
+        ("http/parse.rs", "fn f() -> crate::app::App { crate::server::go() }", 2),
+        ("http/parse.rs", "use crate::{app, time};", 1),
+        ("http/parse.rs", "use super::super::streams;", 1),
+        ("http/mod.rs", "use super::streams;", 1),
+        ("http/body/tests.rs", "use super::super::super::store::Store;", 1),
+        (
+            "http/parse.rs",
+            "use crate::time::Span; use crate::codec::hex; use crate::http::Head; use super::Head;",
+            0,
+        ),
+        ("http/parse.rs", "use super::super::http::Head; use super::line::Line; mycrate::app::x();", 0),
+        ("time.rs", "use crate::codec::decimal;", 1),
+        ("time.rs", "use super::codec::decimal;", 1),
+        ("codec/hex.rs", "use crate::time;", 1),
+        ("streams/account.rs", "use crate::codec::json;", 1),
+        ("store/memory.rs", "use crate::config::Config;", 1),
+        ("store/memory.rs", "use crate::streams::batch::Batch; use crate::codec::hex;", 0),
+        ("config/table.rs", "use crate::http::Method;", 1),
+        ("app/mod.rs", "use crate::server::Server;", 1),
+        ("server/mod.rs", "use crate::app::App; use crate::store::Store;", 0),
+        ("attic/mod.rs", "", 1),
+        ("main.rs", "use streamer::server; mod check;", 0),
+        ("http/parse.rs", "// as in crate::app\n/* crate::app */ const S: &str = \"crate::app\";", 0),
+        ("http/parse.rs", "#[cfg(test)]\nmod tests {\n use crate::app::App;\n}\n", 0),
+        ("http/parse.rs", "#[cfg(test)]\nuse crate::app::App;\nuse crate::server::S;\n", 1),
+    ] {
+        assert_eq!(found(arrows_up, path, text), expected, "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_room_that_touches_the_world_is_found() {
+    for text in [
+        "use std::net::TcpStream;",
+        "use std::fs;",
+        "fn f() { std::thread::spawn(g); }",
+        "let now = Instant::now();",
+        "let now = std::time::SystemTime::now();",
+        "let now = Clock::now();",
+        "use std::{fmt, fs};",
+    ] {
+        for path in ["app/mod.rs", "store/memory.rs", "time.rs", "lib.rs", "config/server.rs"] {
+            assert_eq!(found(touches_world, path, text), 1, "{path}: {text}");
+        }
+        for path in ["server/worker.rs", "server/poller/epoll.rs", "main.rs", "check.rs", "token.rs"] {
+            assert_eq!(found(touches_world, path, text), 0, "{path}: {text}");
+        }
+    }
+    for text in [
+        "use core::net::IpAddr;",
+        "fn now(&self) { self.now() }",
+        "// Instant::now",
+        "const S: &str = \"std::fs\";",
+    ] {
+        assert_eq!(found(touches_world, "app/mod.rs", text), 0, "{text}");
+    }
+}
+
+#[test]
+fn unsafe_code_is_found_and_only_as_a_word() {
+    for (path, text, expected) in [
+        ("app/mod.rs", "unsafe { f() }", 1),
+        ("server/worker.rs", "fn f() {\n unsafe{ f() }\n}\nunsafe impl Send for X {}", 2),
+        ("server/sys.rs", "unsafe { f() }", 0),
+        (
+            "app/mod.rs",
+            "#![deny(unsafe_code)] // unsafe\nconst S: &[u8] = b\"unsafe\"; let not_unsafe = 1;",
+            0,
+        ),
+        ("app/mod.rs", "const S: &str = r#\"a \" unsafe\"#; let c = '\"'; unsafe { f(\"\") }", 1),
+        ("app/mod.rs", "let (a, b) = ('\\'', '\\u{1F600}'); fn f<'a>(x: &'a str) { unsafe { x } }", 1),
+    ] {
+        assert_eq!(found(unsafe_code, path, text), expected, "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_file_is_too_long_by_its_product_lines() {
+    let lines = |n: usize| "let x = 1;\n".repeat(n);
+    let tests = |n: usize| format!("\n#[cfg(test)]\nmod tests {{\n{}}}\n", lines(n));
+    assert_eq!(found(too_long, "app/mod.rs", &lines(400)), 0);
+    assert_eq!(found(too_long, "app/mod.rs", &lines(401)), 1);
+    assert_eq!(found(too_long, "app/mod.rs", &(lines(400) + &tests(500))), 0);
+    assert_eq!(found(too_long, "app/mod.rs", &(lines(401) + &tests(1))), 1);
+    // Comments are read by people too.
+    assert_eq!(found(too_long, "app/mod.rs", &("// why\n".repeat(400) + &lines(1))), 1);
+}
+
+#[test]
+fn files_that_hold_tests_alone_are_not_the_product() {
+    let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let sources = product(vec![
+        file("http/mod.rs", "mod parse;\n#[cfg(test)]\nmod torture;\n"),
+        file("http/parse.rs", "fn f() {}\n#[cfg(test)]\nmod tests;\n"),
+        file("http/parse/tests.rs", "unsafe"),
+        file("http/torture.rs", "unsafe"),
+        file("http/tests.rs", ""),
+    ]);
+    let paths: Vec<&str> = sources.iter().map(|source| &*source.path).collect();
+    assert_eq!(paths, ["http/mod.rs", "http/parse.rs", "http/tests.rs"]);
+}
+
+#[test]
+fn paths_are_read_off_the_routes() {
+    assert_eq!(paths(r#"match path { b"/" => 1, b"/a/" | b"/b" => 2, b"c" => 3 }"#), ["/", "/a/", "/b"]);
+}
