@@ -160,16 +160,15 @@ impl Listener {
     }
 
     fn accept_all(&mut self, side: Side) {
-        let listener = match side {
-            Side::Public => self.public.as_ref(),
-            Side::Admin => self.admin.as_ref(),
-        };
-        // The handle is cloned by reference only: dealing needs the rest of `self`.
-        let Some(listener) = listener.and_then(|listener| listener.try_clone().ok()) else { return };
         loop {
-            match listener.accept() {
-                Ok((stream, peer)) => self.deal(stream, peer, side),
-                Err(error) => match error.kind() {
+            let listener = match side {
+                Side::Public => self.public.as_ref(),
+                Side::Admin => self.admin.as_ref(),
+            };
+            match listener.map(TcpListener::accept) {
+                None => return,
+                Some(Ok((stream, peer))) => self.deal(stream, peer, side),
+                Some(Err(error)) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
                     // The client has gone already, or a signal came.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
@@ -211,10 +210,16 @@ impl Listener {
     }
 
     /// The worker that has the connection that has been idle longest; any one when none is idle.
+    ///
+    /// Until it has closed that one and said which is next, others are asked first: a burst must not cost one worker all
+    /// it has, newcomers too.
     fn longest_idle(&mut self) -> &Inbox {
-        let since = |inbox: &Arc<Inbox>| inbox.idle_since.load(Relaxed);
+        let since = |inbox: &Inbox| inbox.idle_since.load(Relaxed);
         match (0..self.inboxes.len()).min_by_key(|&i| since(&self.inboxes[i])) {
-            Some(i) if since(&self.inboxes[i]) < u64::MAX => &self.inboxes[i],
+            Some(i) if since(&self.inboxes[i]) < u64::MAX => {
+                self.inboxes[i].idle_since.store(u64::MAX, Relaxed);
+                &self.inboxes[i]
+            }
             _ => self.next_inbox(),
         }
     }

@@ -5,7 +5,7 @@
 
 use core::net::SocketAddr;
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -99,7 +99,7 @@ impl Collected {
         thread::spawn(move || {
             let mut buffer = [0; 16 * 1024];
             loop {
-                let read = pipe.read(&mut buffer).unwrap_or(0);
+                let read = read(&mut pipe, &mut buffer).unwrap_or(0);
                 let mut text = shared.0.lock().unwrap();
                 text.bytes.extend_from_slice(&buffer[..read]);
                 text.ended = read == 0;
@@ -339,7 +339,7 @@ impl Client {
             if let Some(at) = found(&self.ahead) {
                 return at;
             }
-            let read = self.stream.read(&mut buffer).expect("the server answers in time");
+            let read = read(&mut self.stream, &mut buffer).expect("the server answers in time");
             assert_ne!(read, 0, "closed before the end of {:?}", String::from_utf8_lossy(&self.ahead));
             self.ahead.extend_from_slice(&buffer[..read]);
         }
@@ -382,6 +382,16 @@ impl Answer {
     /// Whether the server says that it will close.
     pub fn closes(&self) -> bool {
         self.field("connection") == Some("close")
+    }
+}
+
+/// Reads once. A child that ends somewhere else can interrupt a read that has a time-out.
+fn read(mut from: impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
 
