@@ -19,11 +19,11 @@ fn talk(flags: &[&str], rows: &[Row]) {
         let server = Server::start(flags);
         let (agent, mut client) = (agent(), server.connect());
         for (i, &(call, body, status, expected)) in rows.iter().enumerate() {
-            let answer = match is_raw {
-                true => client.call("alice", call, body),
-                false => ask(&agent, &server, call, body),
+            let (name, answer) = if is_raw {
+                ("socket", client.call("alice", call, body))
+            } else {
+                ("ureq", ask(&agent, &server, call, body))
             };
-            let name = if is_raw { "socket" } else { "ureq" };
             assert_eq!(
                 (answer.status, &*steady(&answer.body)),
                 (status, expected),

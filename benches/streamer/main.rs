@@ -1,0 +1,96 @@
+//! `cargo bench`: what the parts cost, what a request costs beside a bare loop, and what a million users cost.
+//!
+//! ```text
+//! micro ─▶ timing                           the parts, in this process
+//! whole ─▶ load ══requests══▶ process       the release binary beside `bare`, by turns in the same run
+//! scale ─▶ load ══requests══▶ process       the same at a million users and thousands of connections
+//! ```
+//!
+//! Read it in this order: `timing`, `micro`; `requests`, `load`, `bare`, `process`, `whole`, `scale`.
+//!
+//! *Invariant:* it reports and never judges: a slow machine gets slow figures, not a failure.
+
+mod timing;
+
+mod micro;
+
+mod requests;
+
+mod load;
+
+mod bare;
+
+mod process;
+
+mod whole;
+
+mod scale;
+
+use std::io;
+use std::process::ExitCode;
+
+/// How much to measure.
+#[derive(Clone, Copy)]
+struct Effort {
+    /// Only whether everything works, in some seconds.
+    quick: bool,
+}
+
+impl Effort {
+    /// The first, or the second when there is little time.
+    fn pick<T>(self, usual: T, quick: T) -> T {
+        if self.quick { quick } else { usual }
+    }
+}
+
+const USAGE: &str = "usage: cargo bench [-- [micro] [whole] [scale] [--quick]]";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args == [bare::ARGUMENT] {
+        return report(bare::serve());
+    }
+    // Cargo passes `--bench` from `cargo bench` alone; from `cargo test --all-targets` there is nothing to test here.
+    if !args.iter().any(|arg| arg == "--bench") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let (flags, parts): (Vec<&str>, Vec<&str>) =
+        args.iter().map(String::as_str).filter(|&arg| arg != "--bench").partition(|arg| arg.starts_with('-'));
+    let known = parts.iter().all(|part| ["micro", "whole", "scale"].contains(part));
+    if !known || flags.iter().any(|&flag| flag != "--quick") {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    }
+    report(run(Effort { quick: !flags.is_empty() }, &parts))
+}
+
+/// Measures the parts that are named, or all.
+fn run(effort: Effort, parts: &[&str]) -> io::Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // The first figure is of the last minute; absent off Linux.
+    let others = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let others = others.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown");
+    println!("streamer {}, cores: {cores}, load average before: {others}", env!("CARGO_PKG_VERSION"));
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
+    if wanted("micro") {
+        micro::run(effort);
+    }
+    if wanted("whole") {
+        whole::run(effort)?;
+    }
+    if wanted("scale") {
+        scale::run(effort)?;
+    }
+    Ok(())
+}
+
+fn report(done: io::Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("streamer bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
