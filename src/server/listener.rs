@@ -116,7 +116,12 @@ impl Listener {
     }
 
     fn turn(&mut self, events: &mut Vec<Event>, tick: Option<Duration>) -> Vec<Heard> {
-        let timeout = if self.retry { Some(tick.map_or(BACK_OFF, |tick| tick.min(BACK_OFF))) } else { tick };
+        let mut timeout = tick;
+        if self.retry {
+            // Slept and not waited: a level-triggered poller would tell of the same connection at once, and again.
+            std::thread::sleep(BACK_OFF);
+            timeout = Some(Duration::ZERO);
+        }
         if let Err(error) = self.poller.wait(events, timeout) {
             notice(&format!("cannot wait for connections: {error}"));
             std::thread::sleep(BACK_OFF);
