@@ -277,13 +277,15 @@ def slow(report, binary, count, seconds):
         try:
             prime(server)
             attack = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            threading.Timer(seconds + 10, attack.kill).start()
+            guard = threading.Timer(seconds + 10, attack.kill)
+            guard.start()
             output = []
             reader = threading.Thread(target=lambda: output.append(attack.stdout.read().decode(errors="replace")))
             reader.start()
             good = Good(server.address)
             good.start()
             attack.wait()
+            guard.cancel()
             reader.join()
             good.stop()
             plain = re.sub(r"\x1b\[[\d;]*m", "", output[0])

@@ -55,7 +55,8 @@ pub fn write(out: &mut Vec<u8>, style: Style, method: &str, number: usize, video
     let authorization = String::from_utf8_lossy(&authorization);
     let extra = if style.fat { FAT } else { THIN };
     let head = format!(
-        "{method} /?id=v{video:07} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n{extra}Authorization: Basic {authorization}\r\n"
+        "{method} /?id=v{video:07} HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\
+         {extra}Authorization: Basic {authorization}\r\n"
     );
     out.extend_from_slice(head.as_bytes());
     let content = match method {

@@ -121,15 +121,19 @@ fn pause(server: &Process, users: usize, after: Duration) -> io::Result<Tally> {
     while until.is_none_or(|until| due < until) {
         let waits = probe.collect(&mut probed)?;
         let starts = load.collect(&mut started)?;
-        if waits || Instant::now() < due {
+        let now = Instant::now();
+        if now < due {
             continue;
         }
-        if !starts && !load.send(due, AtEnd::Rest)? {
-            until.get_or_insert(due + after);
+        if !starts && !load.send(now, AtEnd::Rest)? {
+            until.get_or_insert(now + after);
         }
-        // It counts from when it was due: who cannot ask for a while is kept waiting too.
-        probe.send(due, AtEnd::Repeat)?;
-        due += PACE;
+        if !waits {
+            // It counts from when it was due: who cannot ask for a while is kept waiting too. What a machine is more
+            // than a second behind with it will not catch up with, and the run should end.
+            probe.send(due, AtEnd::Repeat)?;
+            due = (due + PACE).max(now - Duration::from_secs(1));
+        }
     }
     Ok(probed)
 }

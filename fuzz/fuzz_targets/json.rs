@@ -28,6 +28,7 @@ fuzz_target!(|text: &[u8]| {
 fn check_string(string: Text) {
     let meant: String = string.chars().collect();
     assert!(string.is(&meant));
+    assert!(string.plain().is_none_or(|plain| plain == meant));
     let mut written = b"{".to_vec();
     json::write_string(meant.as_bytes(), &mut written);
     written.extend_from_slice(b":1}");

@@ -557,6 +557,14 @@ fn chunks() -> Vec<Row> {
             "200",
             post_chunks(&format!("2\r\n{{}}\r\n1ffe\r\n{}\r\n0\r\n\r\n", " ".repeat(KIB_8 - 2))),
         ),
+        row("a byte at a time passes, with as much around it as there may be", "200", {
+            let chunks: String =
+                format!("{{}}{}", " ".repeat(KIB_8 - 2)).chars().map(|c| format!("1\r\n{c}\r\n")).collect();
+            let extension = "a".repeat(KIB_4 - 1);
+            let head =
+                |pad: usize| post(&format!("Transfer-Encoding: chunked\r\nA: {}", "a".repeat(pad)), "");
+            head(KIB_16 - head(0).len()) + &chunks + "0;" + &extension + "\r\n\r\n"
+        }),
         row("8 KiB and a byte do not", "413 close", post_chunks("2001\r\n")),
         row("nor do they in two", "413 close", post_chunks("2\r\n{}\r\n1fff\r\n")),
         row("a size of 64 bits is too large", "413 close", post_chunks("ffffffffffffffff\r\n")),
@@ -864,6 +872,9 @@ fn pipelines() -> Vec<Row> {
             "id: n17\n",
             "id: n40\n",
         ]),
+        row("more than a read takes", oks(10), {
+            post_json(&format!("{{\"time\":\"1:08\"{}}}", " ".repeat(KIB_8 - 15))).repeat(10)
+        }),
         row("and then a close", oks(34) + " close", many(33) + &with("Connection: close") + NEXT)
             .says(&["id: n33\n", "!next"]),
         row("and then an error", oks(33) + " 400 close", many(33) + &with("a b") + NEXT)
