@@ -17,12 +17,13 @@ COPY --from=build /streamer /streamer
 USER 65534:65534
 ENV STREAMER_LISTEN=0.0.0.0:8000
 # Any well-formed user name gets in, with any password: right for trying it out, or behind a gateway that has checked
-# the user. Otherwise choose a credentials mode instead; two modes exclude each other, so this one is switched off:
-#   docker run -p 8000:8000 -v /etc/streamer:/etc/streamer:ro \
-#     -e STREAMER_OPEN=0 -e STREAMER_USERS=/etc/streamer/users -d streamer
+# the user. Otherwise choose another mode; a flag wins over this variable:
+#   docker run -p 8000:8000 -v /etc/streamer:/etc/streamer:ro -d streamer --users /etc/streamer/users
+# Of the variables only one may be set, so with -e STREAMER_USERS=… goes -e STREAMER_OPEN=0.
 # User 65534 must be able to read the file. SIGHUP (`docker kill -s HUP …`) reads it again.
 ENV STREAMER_OPEN=1
 EXPOSE 8000
 STOPSIGNAL SIGTERM
+# It reads STREAMER_LISTEN: another port goes in there, not into --listen.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/streamer", "check"]
 ENTRYPOINT ["/streamer"]

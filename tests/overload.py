@@ -116,14 +116,17 @@ def check(answer):
 
 
 class Crowd(multiprocessing.Process):
-    """Many connections, each of which sends a byte a second of a head that never ends, or nothing at all.
+    """Many connections that do nothing at all (`IDLE`), send a byte a second of a head that never ends (`DRIPS`), or ask
+    without end and never read an answer (`ASKS`).
 
     A process, because threads of Python wait for each other.
     """
 
-    def __init__(self, address, count, drips):
+    IDLE, DRIPS, ASKS = b"", b"a", GOOD * 100
+
+    def __init__(self, address, count, sends):
         super().__init__(daemon=True)
-        self.address, self.count, self.drips, self.open = address, count, drips, {}
+        self.address, self.count, self.sends, self.open = address, count, sends, {}
         self.all_open, self.stopping = multiprocessing.Event(), multiprocessing.Event()
 
     def run(self):
@@ -137,29 +140,32 @@ class Crowd(multiprocessing.Process):
         while not self.stopping.is_set():
             began = time.monotonic()
             self.reap(poll)
-            if self.drips:
-                self.drip(poll)
+            if self.sends:
+                self.send()
             self.stopping.wait(max(0.01, 1 - (time.monotonic() - began)))
 
     def connect(self, poll):
         connection = socket.create_connection(self.address, 10)
         connection.setblocking(False)
-        if self.drips:
+        if self.sends == Crowd.DRIPS:
             connection.send(b"GET / HTTP/1.1\r\nA: ")
         self.open[connection.fileno()] = connection
-        poll.register(connection, select.EPOLLIN | select.EPOLLRDHUP)
+        answered = 0 if self.sends == Crowd.ASKS else select.EPOLLIN
+        poll.register(connection, answered | select.EPOLLRDHUP)
 
     def reap(self, poll):
         """Whom the server has given up connects again."""
         for fd, _ in poll.poll(0, len(self.open) + 1):
             self.open.pop(fd).close()
-        while self.drips and len(self.open) < self.count and not self.stopping.is_set():
+        while self.sends and len(self.open) < self.count and not self.stopping.is_set():
             self.connect(poll)
 
-    def drip(self, poll):
+    def send(self):
         for i, connection in enumerate(list(self.open.values())):
             try:
-                connection.send(b"a")
+                # As many bytes as are taken: one, or all that there is room for.
+                while connection.send(self.sends) > 1:
+                    pass
             except OSError:
                 pass
             if i % 500 == 0:
@@ -214,13 +220,12 @@ def crowds(report, binary, count, seconds):
         # As usual, with what the crowd itself takes of the cores.
         most = max(10 * usual, 25)
         before = server.resident()
-        for drips in (False, True):
-            crowd = Crowd(server.address, count, drips)
+        for what, sends in (("idle", Crowd.IDLE), ("dripping a byte a second", Crowd.DRIPS)):
+            crowd = Crowd(server.address, count, sends)
             good = Good(server.address)
             good.start()
             crowd.start()
             crowd.all_open.wait(60)
-            what = "dripping a byte a second" if drips else "idle"
             report.row(f"while {count:,} connect, to be {what}", good.stop(), most)
             cpu = server.cpu()
             good = watch(server, seconds)
@@ -228,7 +233,7 @@ def crowds(report, binary, count, seconds):
             there = int(server.metric("streamer_connections_open"))
             remarks = f"{there:,} open, {cpu:.0%} of a core"
             report.row(f"{count:,} {what}", good, most, remarks, there >= count * 0.95)
-            if not drips:
+            if sends == Crowd.IDLE:
                 each = (server.resident() - before) / count
                 report.fact("resident memory of an idle connection", each <= 512, f"{each:.0f} bytes")
             crowd.stop()
@@ -246,7 +251,7 @@ def crowds(report, binary, count, seconds):
 def full_house(report, binary, seconds):
     """Twice as many as there may be: the idle make room, so that the good client always gets in."""
     server = Server(binary, "--max-connections", "500")
-    crowd = Crowd(server.address, 1000, False)
+    crowd = Crowd(server.address, 1000, Crowd.IDLE)
     try:
         prime(server)
         crowd.start()
@@ -254,6 +259,26 @@ def full_house(report, binary, seconds):
         good = watch(server, seconds)
         reclaimed = server.metric("streamer_connections_reclaimed_total")
         report.row("500 idle, and room for 500", good, 50, f"{reclaimed:.0f} gave way", reclaimed >= 500)
+    finally:
+        crowd.stop()
+        server.stop()
+
+
+def unread(report, binary, seconds):
+    """As many as have the server busy at first, until nothing more fits into their sockets; given up after ten seconds."""
+    server = Server(binary)
+    crowd = Crowd(server.address, 100, Crowd.ASKS)
+    try:
+        prime(server)
+        before = server.resident()
+        crowd.start()
+        good = watch(server, 2)
+        report.row("100 begin to ask and never read", good, 50)
+        good = watch(server, seconds)
+        grown = (server.resident() - before) / 1e6
+        given_up = server.metric('streamer_timeouts_total{kind="write"}')
+        remarks = f"{grown:.1f} MB more memory, {given_up:.0f} given up"
+        report.row("100 have asked and never read", good, 50, remarks, grown < 32)
     finally:
         crowd.stop()
         server.stop()
@@ -315,6 +340,7 @@ def main():
     report = Report()
     crowds(report, args.binary, count, 2 if args.quick else 8)
     full_house(report, args.binary, 2 if args.quick else 4)
+    unread(report, args.binary, 2 if args.quick else 12)
     slow(report, args.binary, min(500 if args.quick else 3_000, files - 300), 5 if args.quick else 15)
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0

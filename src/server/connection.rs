@@ -28,6 +28,8 @@ pub struct Connection {
     pub ends: bool,
     /// The end has been read: the client has sent its last byte.
     pub ended: bool,
+    /// The last turn in which it was read from.
+    pub visited: u64,
     /// A request of this turn has not been answered yet.
     pub answer_due: bool,
     /// It is in the list of those to be visited in the next turn.
@@ -114,6 +116,7 @@ impl Connection {
             backlog: false,
             ends: false,
             ended: false,
+            visited: 0,
             answer_due: false,
             listed: false,
             arrived: 0,

@@ -1,12 +1,14 @@
 //! A worker: one thread, its own poller, its own connections, and the turn.
 //!
-//! A turn is five steps: **wait**, **read**, **execute**, **encode and write**, and **give up** on whoever is due. All
-//! commands of a turn go to the store in one batch, so what a store costs for durability or distance is paid once a turn.
+//! A turn has six steps: **wait**; **read** whatever has come; **decode** it into one batch of commands; **execute** that,
+//! so that what a store costs for durability or distance is paid once a turn; **encode** the answers; **write** them. In
+//! between it gives up on whoever has kept it waiting too long.
 //!
 //! *Invariant:* a worker waits only in the poller, and nothing of it is shared but the store, the counters and the inbox.
 
 use core::net::SocketAddr;
 use std::net::TcpStream;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -36,8 +38,12 @@ const MAX_EVENTS: usize = 32;
 /// How many requests of one connection are served in a turn at most; a pipeline goes on in the next.
 const MAX_PIPELINED: usize = 16;
 /// A request that is not all there takes no more than this: a head, and a content in chunks of one byte with all that
-/// may come between them. Together with what one read adds it fills the buffer.
+/// may come between them; and what one read adds when it is another connection's turn.
 const MAX_KEPT: usize = limits::HEAD + 6 * limits::BODY + 2 * limits::CHUNK_EXTRAS + READ;
+/// Room for what has been kept and one more read, and for the usual reads of a whole turn behind each other.
+const BUFFER: usize = 2 * (MAX_KEPT + READ);
+/// How many bytes of answers are gathered before they are written.
+const MAX_OUT: usize = 256 * 1024;
 /// How many refused connections may linger until their clients have read why.
 pub const MAX_REFUSED: usize = 256;
 
@@ -61,13 +67,20 @@ pub struct Worker {
     listed: Vec<u64>,
     /// Those to be visited in this turn.
     visiting: Vec<u64>,
+    /// How many turns there have been; a connection remembers in which it was visited.
+    turn: u64,
+    /// Where bytes are read to, whosever they are, and how far it is filled.
+    buffer: Box<[u8]>,
+    filled: usize,
+    /// What has been read and not yet decoded: whose bytes of the buffer.
+    arrivals: Vec<(u64, Range<usize>)>,
     /// The turn's requests, each with its connection's token.
     exchanges: Vec<(u64, Exchange)>,
     batch: Batch,
-    /// Where bytes are read to, whosever they are.
-    buffer: Box<[u8]>,
     /// Where answers are encoded, whosever they are.
     out: Vec<u8>,
+    /// What has been encoded and not yet written: whose bytes of `out`.
+    writes: Vec<(u64, Range<usize>)>,
     clock: Clock,
     now: Now,
     /// The steady clock at the beginning of the turn, in microseconds.
@@ -110,10 +123,14 @@ impl Worker {
             deadlines: Deadlines::new(),
             listed: Vec::new(),
             visiting: Vec::new(),
+            turn: 0,
+            buffer: vec![0; BUFFER].into(),
+            filled: 0,
+            arrivals: Vec::new(),
             exchanges: Vec::new(),
             batch: Batch::default(),
-            buffer: vec![0; MAX_KEPT + READ].into(),
             out: Vec::new(),
+            writes: Vec::new(),
             clock,
             now: Now::default(),
             micros: 0,
@@ -156,6 +173,7 @@ impl Worker {
                 None => {}
             }
         }
+        self.decode_arrivals();
         self.give_up();
         self.execute();
         self.answer_all();
@@ -172,6 +190,7 @@ impl Worker {
     }
 
     fn begin(&mut self) {
+        self.turn += 1;
         self.micros = self.clock.micros();
         self.now = self.clock.now(self.micros);
         self.app.begin(self.now);
@@ -251,20 +270,23 @@ impl Worker {
     fn visit_listed(&mut self) {
         std::mem::swap(&mut self.listed, &mut self.visiting);
         let mut visiting = std::mem::take(&mut self.visiting);
-        for token in visiting.drain(..) {
-            let Some(slot) = self.connections.slot(token) else { continue };
+        for token in &visiting {
+            let Some(slot) = self.connections.slot(*token) else { continue };
             if let Some(connection) = self.connections.get_mut(slot) {
                 connection.listed = false;
             }
             self.visit(slot);
-            if self.stop_by.is_some() {
-                self.close_if_idle(slot);
-            }
         }
+        if self.stop_by.is_some() {
+            self.decode_arrivals();
+            visiting.iter().for_each(|token| self.close_if_idle(*token));
+        }
+        visiting.clear();
         self.visiting = visiting;
     }
 
-    fn close_if_idle(&mut self, slot: u32) {
+    fn close_if_idle(&mut self, token: u64) {
+        let Some(slot) = self.connections.slot(token) else { return };
         let idle = self.deadlines.waits_for(slot) == Some(Wait::Idle);
         if idle && self.connections.get_mut(slot).is_some_and(|connection| !connection.answer_due) {
             self.close(slot);
@@ -312,7 +334,7 @@ impl Worker {
         }
     }
 
-    /// Encodes the answers, connection by connection, and writes each connection's at once.
+    /// Encodes the answers, connection by connection, and then writes each connection's at once.
     fn answer_all(&mut self) {
         if self.exchanges.is_empty() {
             return;
@@ -320,9 +342,14 @@ impl Worker {
         self.micros = self.clock.micros();
         let exchanges = std::mem::take(&mut self.exchanges);
         for group in exchanges.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some(slot) = self.connections.slot(group[0].0) else { continue };
-            self.contain(slot, |worker, slot| worker.answer(slot, group));
+            if let Some(slot) = self.connections.slot(group[0].0) {
+                self.contain(slot, |worker, slot| worker.encode(slot, group));
+            }
+            if self.out.len() > MAX_OUT {
+                self.write_all();
+            }
         }
         self.exchanges = exchanges;
+        self.write_all();
     }
 }
