@@ -46,7 +46,7 @@ fn answers<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Answer> {
                     (parser, current) = (Parser::new(), None);
                 }
                 Err(refusal) => {
-                    answers.push(Answer::Refused(refusal, parser.method()));
+                    answers.push(Answer::Refused(refusal, parser.head().map(|head| head.method)));
                     return answers;
                 }
             }

@@ -48,9 +48,9 @@ use crate::config::Template;
 use crate::http::conn::Request;
 use crate::http::encode::{CONTINUE, Persistence, Shared};
 use crate::http::status::Status;
-use crate::http::{Method, Version};
+use crate::http::{Head, Method, Version};
 use crate::streams::account::WhenFull;
-use crate::streams::batch::{Batch, Word};
+use crate::streams::batch::{Action, Batch, Command, Word};
 use crate::time::{Now, Span, Timestamp};
 
 use auth::Credentials;
@@ -95,6 +95,9 @@ pub enum Side {
     /// `--admin`: operators.
     Admin,
 }
+
+/// How many streams an answer may list and still count as short: some ten kilobytes at the worst.
+const LONG_LIST: u32 = 16;
 
 /// One worker's view of the application.
 pub struct App {
@@ -171,6 +174,13 @@ impl Exchange {
     pub fn closes(&self) -> bool {
         self.persistence == Persistence::Close
     }
+
+    /// Whether the answer may be a list as long as a user's limit allows, and that is long.
+    pub fn may_be_long(&self, batch: &Batch) -> bool {
+        let Plan::Ask(entry) = self.plan else { return false };
+        let Command { action, limit, .. } = batch.entries[entry].command;
+        limit > LONG_LIST || action == Action::List
+    }
 }
 
 impl App {
@@ -201,14 +211,7 @@ impl App {
     /// Decodes a request: adds its command to the batch, or finds its answer.
     pub fn decode(&mut self, origin: Origin, request: &Request, batch: &mut Batch) -> Exchange {
         let head = &request.head;
-        let mut exchange = self.exchange(origin, head.method, batch);
-        if !head.request_id.is_empty() {
-            exchange.request_id = batch.arena.add(request.get(head.request_id));
-        }
-        if self.settings.log.is_some() {
-            exchange.traceparent = batch.arena.add(request.get(head.traceparent));
-            exchange.request = batch.arena.add(request.get(head.request_line()));
-        }
+        let mut exchange = self.begin_exchange(origin, head, request.bytes, batch);
         exchange.persistence = match (head.keep_alive, head.version) {
             (false, _) => Persistence::Close,
             (true, Version::Http10) => Persistence::KeepSaid,
@@ -229,18 +232,37 @@ impl App {
         exchange
     }
 
-    /// The answer to bytes that are no request, or that never became one; the connection closes behind it.
+    /// The answer to bytes that are no request, or that never became one; the connection closes behind it. `known` is as
+    /// much of the head as there is, and the bytes that it is of.
     pub fn refuse(
         &mut self,
         origin: Origin,
         problem: Problem,
-        method: Option<Method>,
+        known: Option<(&Head, &[u8])>,
         batch: &mut Batch,
     ) -> Exchange {
-        let mut exchange = self.exchange(origin, method.unwrap_or(Method::Unknown), batch);
-        exchange.request_id = self.ids.next(&mut batch.arena);
+        let mut exchange = match known {
+            Some((head, bytes)) => self.begin_exchange(origin, head, bytes, batch),
+            None => self.exchange(origin, Method::Unknown, batch),
+        };
+        if exchange.request_id.is_empty() {
+            exchange.request_id = self.ids.next(&mut batch.arena);
+        }
         exchange.persistence = Persistence::Close;
         exchange.plan = Plan::Say(Saying::Problem(problem));
+        exchange
+    }
+
+    /// An exchange that knows what the head says of itself.
+    fn begin_exchange(&self, origin: Origin, head: &Head, bytes: &[u8], batch: &mut Batch) -> Exchange {
+        let mut exchange = self.exchange(origin, head.method, batch);
+        if !head.request_id.is_empty() {
+            exchange.request_id = batch.arena.add(head.request_id.of(bytes));
+        }
+        if self.settings.log.is_some() {
+            exchange.traceparent = batch.arena.add(head.traceparent.of(bytes));
+            exchange.request = batch.arena.add(head.request_line().of(bytes));
+        }
         exchange
     }
 

@@ -34,7 +34,7 @@ pub enum Problem {
     Credentials,
     /// Good credentials, but not those of an administrator, or none at all from another machine.
     Forbidden,
-    /// An administrator's call that a web page could have been tricked into.
+    /// An operator's call over loopback, under a name that a web page could have brought there.
     ForeignHost,
     /// The call needs an `id`.
     IdMissing,
@@ -86,7 +86,9 @@ impl Problem {
                 "Valid credentials are needed; send `Authorization: Basic` with user and token."
             }
             Self::Forbidden => "This call is for loopback or for users marked `admin`; use one of them.",
-            Self::ForeignHost => "Changing calls name this server by address or as localhost; use that.",
+            Self::ForeignHost => {
+                "Over loopback this call takes an address or localhost as Host; use one of them."
+            }
             Self::IdMissing => "The query has no `id`; say which video with `/?id=VIDEO`.",
             Self::Query(fault) => return query_detail(fault, out),
             Self::User => "The path has no valid user; write /users/ and the percent-encoded user.",

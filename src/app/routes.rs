@@ -79,7 +79,10 @@ impl App {
             b"/healthz" => fixed(request, Saying::Healthy),
             b"/readyz" => fixed(request, Saying::Ready),
             b"/metrics" => fixed(request, Saying::Metrics),
-            b"/stats" => fixed(request, Saying::Stats),
+            b"/stats" => {
+                self.authorize(request, peer, false, batch)?;
+                fixed(request, Saying::Stats)
+            }
             path => match path.strip_prefix(b"/users/") {
                 Some(name) => self.route_user(request, name, peer, user, batch),
                 None => Err(Problem::NoPath),
@@ -103,9 +106,7 @@ impl App {
             Method::Unknown => return Err(Problem::UnknownMethod),
             _ => return Err(Problem::Method(USER_METHODS)),
         };
-        if changes {
-            self.authorize_change(request, peer, batch)?;
-        }
+        self.authorize(request, peer, changes, batch)?;
         *user = decode_user(name, batch)?;
         let query =
             Query::decode(request.get(request.head.query), &mut batch.arena).map_err(Problem::Query)?;
@@ -126,30 +127,35 @@ impl App {
         checked.inspect_err(|failure| self.counters.auth_failures[*failure as usize].bump())
     }
 
-    /// Changing calls come from loopback, or from a user marked `admin`.
+    /// What tells of users is for whoever can reach this listener; what changes something is for loopback, or for a user
+    /// marked `admin`.
     ///
-    /// A page in an operator's browser can reach loopback too, under a name of its own that resolves there: so from
-    /// loopback only addresses and `localhost` will do as `Host`. That it cannot do so across origins is the browser's
-    /// part: DELETE needs a CORS preflight, which this listener never grants.
-    fn authorize_change(
+    /// A page in an operator's browser can reach loopback too, under a name of its own that resolves there. So over
+    /// loopback only addresses and `localhost` will do as `Host`, for both. That such a page cannot do so across origins is
+    /// the browser's part; for DELETE that takes a CORS preflight, which this listener never grants.
+    fn authorize(
         &self,
         request: &Request,
         peer: SocketAddr,
+        changes: bool,
         batch: &mut Batch,
     ) -> Result<(), Problem> {
         let configured = matches!(*self.credentials, Credentials::Users(_));
-        let carries = !request.head.authorization.is_empty();
-        if configured && carries {
+        let local = peer.ip().to_canonical().is_loopback();
+        let foreign = local && is_foreign(request.get(request.head.host));
+        if configured && (changes || foreign) && !request.head.authorization.is_empty() {
             return match self.authenticate(request, batch) {
                 Ok(user) if user.is_admin() => Ok(()),
                 Ok(_) => Err(Problem::Forbidden),
                 Err(_) => Err(Problem::Credentials),
             };
         }
-        if !peer.ip().to_canonical().is_loopback() {
-            return Err(if configured { Problem::Credentials } else { Problem::Forbidden });
+        match (changes, local) {
+            _ if foreign => Err(Problem::ForeignHost),
+            (true, false) if configured => Err(Problem::Credentials),
+            (true, false) => Err(Problem::Forbidden),
+            _ => Ok(()),
         }
-        if is_foreign(request.get(request.head.host)) { Err(Problem::ForeignHost) } else { Ok(()) }
     }
 }
 

@@ -11,7 +11,7 @@
 
 use super::body::Body;
 use super::parse::Parser;
-use super::{Framing, Head, Method, Refusal, Span};
+use super::{Framing, Head, Refusal, Span};
 
 /// How far the current request of a connection has come.
 #[derive(Default)]
@@ -43,7 +43,7 @@ pub struct Request<'a> {
     /// Its head, with spans into `bytes`.
     pub head: Head,
     /// The bytes of the head.
-    bytes: &'a [u8],
+    pub bytes: &'a [u8],
     /// The content, with the transfer coding taken off.
     pub content: &'a [u8],
 }
@@ -85,11 +85,11 @@ impl Receiver {
         Ok(Received::Request(request, consumed))
     }
 
-    /// The method of the current request, once its request line has come.
-    pub fn method(&self) -> Option<Method> {
+    /// As much of the current request's head as has come, once there is a method.
+    pub fn head(&self) -> Option<&Head> {
         match &self.0 {
-            Stage::Head(parser) => parser.method(),
-            Stage::Body { head, .. } => Some(head.method),
+            Stage::Head(parser) => parser.head(),
+            Stage::Body { head, .. } => Some(head),
         }
     }
 

@@ -144,9 +144,9 @@ pub struct Head {
 }
 
 impl Head {
-    /// Method and target, as sent.
+    /// Method and target, as sent; of a head that is not all there, what has come of them.
     pub fn request_line(&self) -> Span {
-        Span { start: self.method_name.start, end: self.target.end }
+        Span { start: self.method_name.start, end: self.method_name.end.max(self.target.end) }
     }
 }
 

@@ -68,10 +68,11 @@ impl Parser {
         found
     }
 
-    /// The method, once it was read: an answer to HEAD has no content, even one that refuses it.
-    pub fn method(&self) -> Option<Method> {
+    /// As much of the head as has been read, once there is a method: an answer to HEAD has no content, even one that
+    /// refuses it, and one to a request with an id says which it answers.
+    pub fn head(&self) -> Option<&Head> {
         let head = &self.fields.head;
-        (!head.method_name.is_empty()).then_some(head.method)
+        (!head.method_name.is_empty()).then_some(head)
     }
 
     #[inline]

@@ -207,7 +207,9 @@ impl Feed {
             match self.next() {
                 Ok(Some(answer)) => self.answers.push(answer),
                 Ok(None) => return,
-                Err(refusal) => self.answers.push(Answer::Refused(refusal, self.parser.method())),
+                Err(refusal) => {
+                    self.answers.push(Answer::Refused(refusal, self.parser.head().map(|head| head.method)));
+                }
             }
         }
     }

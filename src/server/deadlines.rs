@@ -17,6 +17,8 @@ pub enum Wait {
     Body,
     /// Another request.
     Idle,
+    /// Another request of an operator, whose connection makes room for nobody.
+    IdleAdmin,
     /// That an answer is read.
     Write,
     /// That the client closes.
@@ -24,13 +26,13 @@ pub enum Wait {
 }
 
 impl Wait {
-    const KINDS: usize = 5;
+    const KINDS: usize = 6;
 
     /// How long it is waited for.
     pub fn time(self) -> Span {
         match self {
             Self::Head | Self::Body | Self::Write => Span::from_secs(10),
-            Self::Idle => Span::from_secs(60),
+            Self::Idle | Self::IdleAdmin => Span::from_secs(60),
             Self::Drain => Span::from_secs(2),
         }
     }
@@ -134,6 +136,11 @@ impl Deadlines {
         Some((first, Timestamp::from_millis(since)))
     }
 
+    /// How many are idle and could make room.
+    pub fn idle(&self) -> usize {
+        self.queues[Wait::Idle as usize].len
+    }
+
     /// How many wait for something that they hold a buffer for.
     pub fn holding(&self) -> usize {
         [Wait::Head, Wait::Body, Wait::Write].into_iter().map(|wait| self.queues[wait as usize].len).sum()
@@ -207,8 +214,8 @@ mod tests {
         let mut seed = 1_u64;
         for step in 0..20_000_u64 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let (slot, kind) = ((seed >> 33) as usize % 50, (seed >> 53) as usize % 7);
-            let waits = [Wait::Head, Wait::Body, Wait::Idle, Wait::Write, Wait::Drain];
+            let (slot, kind) = ((seed >> 33) as usize % 50, (seed >> 53) as usize % 8);
+            let waits = [Wait::Head, Wait::Body, Wait::Idle, Wait::IdleAdmin, Wait::Write, Wait::Drain];
             match waits.get(kind) {
                 Some(&wait) => {
                     deadlines.begin(slot as u32, wait, at(step));
@@ -223,7 +230,7 @@ mod tests {
                 let (due, expected) = plain[slot as usize].take().unwrap();
                 assert!(due <= at(step) && wait == expected);
             }
-            let holds = |wait: &Wait| !matches!(wait, Wait::Idle | Wait::Drain);
+            let holds = |wait: &Wait| !matches!(wait, Wait::Idle | Wait::IdleAdmin | Wait::Drain);
             let holding = plain.iter().flatten().filter(|(_, wait)| holds(wait)).count();
             assert_eq!(deadlines.holding(), holding);
             assert_eq!(deadlines.next(), plain.iter().flatten().map(|(due, _)| *due).min());

@@ -21,8 +21,6 @@ use crate::app::counters::Counters;
 
 /// How long to wait before the next attempt when `accept` has failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// How many connections the admin listener may have, beside `--max-connections`: an operator wants in when all is full.
-const ADMIN_CONNECTIONS: usize = 64;
 /// How often to look whether the workers are done, while stopping.
 const STOP_TICK: Duration = Duration::from_millis(5);
 
@@ -40,7 +38,6 @@ pub struct Listener {
     shared: Arc<Shared>,
     inboxes: Vec<Arc<Inbox>>,
     counters: Arc<Counters>,
-    max_connections: usize,
     next: usize,
     /// A socket may hold connections that nobody will tell of again: the last `accept` failed.
     retry: bool,
@@ -64,7 +61,6 @@ impl Listener {
         shared: Arc<Shared>,
         inboxes: Vec<Arc<Inbox>>,
         counters: Arc<Counters>,
-        max_connections: usize,
     ) -> io::Result<Self> {
         let mut poller = Poller::new(8)?;
         signals.set_nonblocking(true)?;
@@ -76,25 +72,15 @@ impl Listener {
             poller.add(listener.as_fd(), token)?;
         }
         let public = Some(public);
-        Ok(Self {
-            public,
-            admin,
-            signals,
-            poller,
-            shared,
-            inboxes,
-            counters,
-            max_connections,
-            next: 0,
-            retry: false,
-        })
+        Ok(Self { public, admin, signals, poller, shared, inboxes, counters, next: 0, retry: false })
     }
 
     /// Accepts until told to stop; then until the workers are done, or `grace` has passed, or it is told once more.
-    /// `reload` is called at each SIGHUP. Returns the number of the second signal, if there was one.
-    pub fn run(mut self, grace: Duration, mut reload: impl FnMut()) -> Option<u8> {
+    /// `reload` is called at each SIGHUP, with how many there have been. Returns the number of the second signal, if there was one.
+    pub fn run(mut self, grace: Duration, mut reload: impl FnMut(usize)) -> Option<u8> {
         let mut events = Vec::new();
         let mut stop_by: Option<Instant> = None;
+        let mut readings = 0;
         while self.shared.working.load(Relaxed) > 0 && stop_by.is_none_or(|by| Instant::now() < by) {
             let tick = stop_by.map(|_| STOP_TICK);
             if stop_by.is_some() && self.shared.open[Side::Public as usize].load(Relaxed) == 0 {
@@ -103,7 +89,10 @@ impl Listener {
             }
             for heard in self.turn(&mut events, tick) {
                 match heard {
-                    Heard::Reload => reload(),
+                    Heard::Reload => {
+                        readings += 1;
+                        reload(readings);
+                    }
                     Heard::Stop(signal) if stop_by.is_some() => return Some(signal),
                     Heard::Stop(_) => {
                         stop_by = Some(Instant::now() + grace);
@@ -195,7 +184,7 @@ impl Listener {
         }
         // Answers are written whole; waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
-        let most = if side == Side::Admin { ADMIN_CONNECTIONS } else { self.max_connections };
+        let most = self.shared.most[side as usize];
         let open = self.shared.open[side as usize].fetch_add(1, Relaxed);
         let full = open >= most;
         if open >= most + MAX_REFUSED {
@@ -216,16 +205,15 @@ impl Listener {
 
     /// The worker that has the connection that has been idle longest; any one when none is idle.
     ///
-    /// Until it has closed that one and said which is next, others are asked first: a burst must not cost one worker all
-    /// it has, newcomers too.
+    /// In a burst a worker may not yet have closed those that it was asked to; it is asked for no more than it has.
     fn longest_idle(&mut self) -> &Inbox {
-        let since = |inbox: &Inbox| inbox.idle_since.load(Relaxed);
-        match (0..self.inboxes.len()).min_by_key(|&i| since(&self.inboxes[i])) {
-            Some(i) if since(&self.inboxes[i]) < u64::MAX => {
-                self.inboxes[i].idle_since.store(u64::MAX, Relaxed);
+        let idle = (0..self.inboxes.len()).filter(|&i| self.inboxes[i].idle.load(Relaxed) > 0);
+        match idle.min_by_key(|&i| self.inboxes[i].idle_since.load(Relaxed)) {
+            Some(i) => {
+                self.inboxes[i].idle.fetch_sub(1, Relaxed);
                 &self.inboxes[i]
             }
-            _ => self.next_inbox(),
+            None => self.next_inbox(),
         }
     }
 }

@@ -49,8 +49,10 @@ use worker::{Parts, Worker};
 pub use files::keys;
 
 /// Descriptors that are no client connections: standard streams, listeners, signals, log, and a few at a worker each.
-const RESERVED_FILES: u64 = 32;
+const RESERVED_FILES: u64 = 32 + ADMIN_CONNECTIONS as u64;
 const FILES_PER_WORKER: u64 = 4;
+/// How many connections the admin listener may have, beside `--max-connections`: an operator wants in when all is full.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// A server that is bound and ready to run.
 pub struct Server {
@@ -135,7 +137,6 @@ impl Server {
             Arc::clone(&shared),
             crew.inboxes,
             crew.listener_counters,
-            max_connections,
         );
         let listener = listener.map_err(|error| format!("cannot wait for connections: {error}"))?;
         Ok(Self {
@@ -179,7 +180,7 @@ impl Server {
     pub fn run(self) -> u8 {
         let Self { config, shared, listener, threads, sweeper, logger, .. } = self;
         let grace = std::time::Duration::from_millis(config.grace.millis());
-        let second = listener.run(grace, || reload(&config.credentials, &shared));
+        let second = listener.run(grace, |reading| reload(&config.credentials, &shared, reading));
         if let Some(signal) = second {
             return 128 + signal;
         }
@@ -214,7 +215,13 @@ impl Crew {
     ) -> Result<(Arc<Shared>, Self), String> {
         let failed = |error: io::Error| format!("cannot start a thread: {error}");
         let settings = Arc::new(settings(config));
-        let shared = Arc::new(Shared::new(store, settings, credentials, config.workers));
+        let shared = Arc::new(Shared::new(
+            store,
+            settings,
+            credentials,
+            [max_connections, ADMIN_CONNECTIONS],
+            config.workers,
+        ));
         // One set of counters a worker, and one each for the listener, the sweeper and the logger.
         let counters: Vec<Arc<Counters>> = (0..config.workers + 3).map(|_| Arc::default()).collect();
         let [.., of_listener, of_sweeper, of_logger] = &counters[..] else {
@@ -324,12 +331,13 @@ fn max_connections(config: &Config) -> usize {
 }
 
 /// Reads the files again, on a thread of its own: a million lines take a second, and connections go on coming.
-fn reload(mode: &Mode, shared: &Arc<Shared>) {
+fn reload(mode: &Mode, shared: &Arc<Shared>, reading: usize) {
     let (mode, shared) = (mode.clone(), Arc::clone(shared));
     let work = move || match files::load(&mode) {
         Ok((credentials, said)) => {
-            shared.set_credentials(credentials);
-            notice(&format!("reloaded: {said}"));
+            if shared.set_credentials(reading, credentials) {
+                notice(&format!("reloaded: {said}"));
+            }
         }
         Err(error) => notice(&format!("nothing reloaded: {error}")),
     };

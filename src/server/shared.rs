@@ -17,8 +17,9 @@ use crate::store::Store;
 pub struct Shared {
     pub store: Arc<dyn Store>,
     pub settings: Arc<Settings>,
-    /// Whom to let in, and how often that has changed.
-    credentials: Mutex<Arc<Credentials>>,
+    /// Whom to let in, and by which reading of the files that was found out.
+    credentials: Mutex<(usize, Arc<Credentials>)>,
+    /// The number of the reading that is in force.
     pub credentials_version: AtomicUsize,
     /// Whether the server is stopping.
     pub stopping: AtomicBool,
@@ -26,6 +27,8 @@ pub struct Shared {
     pub stopped: AtomicBool,
     /// How many connections each [`Side`] has, those dealt to a worker and not yet taken up among them.
     pub open: [AtomicUsize; 2],
+    /// How many connections each [`Side`] may have.
+    pub most: [usize; 2],
     /// How many workers are still at work.
     pub working: AtomicUsize,
 }
@@ -36,29 +39,37 @@ impl Shared {
         store: Arc<dyn Store>,
         settings: Arc<Settings>,
         credentials: Credentials,
+        most: [usize; 2],
         workers: usize,
     ) -> Self {
         Self {
             store,
             settings,
-            credentials: Mutex::new(Arc::new(credentials)),
+            credentials: Mutex::new((0, Arc::new(credentials))),
             credentials_version: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             open: Default::default(),
+            most,
             working: AtomicUsize::new(workers),
         }
     }
 
     /// Whom to let in.
     pub fn credentials(&self) -> Arc<Credentials> {
-        Arc::clone(&self.credentials.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.credentials.lock().unwrap_or_else(PoisonError::into_inner).1)
     }
 
-    /// Lets other people in from the next turn on.
-    pub fn set_credentials(&self, credentials: Credentials) {
-        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);
-        self.credentials_version.fetch_add(1, Relaxed);
+    /// Lets other people in from the next turn on, unless a later reading of the files has ended before this one. Returns
+    /// whether it did.
+    pub fn set_credentials(&self, reading: usize, credentials: Credentials) -> bool {
+        let mut current = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        if reading < current.0 {
+            return false;
+        }
+        *current = (reading, Arc::new(credentials));
+        self.credentials_version.store(reading, Relaxed);
+        true
     }
 }
 
@@ -77,6 +88,8 @@ pub struct Inbox {
     /// Since when the longest idle of the worker's connections is idle, in milliseconds of steady time; `u64::MAX` when
     /// none is.
     pub idle_since: AtomicU64,
+    /// How many of them are idle and could make room, less those that have been asked to.
+    pub idle: AtomicUsize,
     /// How many of the worker's connections hold a buffer.
     pub holding: AtomicUsize,
 }
@@ -88,7 +101,8 @@ impl Inbox {
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
         let idle_since = AtomicU64::new(u64::MAX);
-        Ok((Self { errands: Mutex::default(), bell, idle_since, holding: AtomicUsize::new(0) }, Bell(heard)))
+        let (idle, holding) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Ok((Self { errands: Mutex::default(), bell, idle_since, idle, holding }, Bell(heard)))
     }
 
     /// Leaves an errand.

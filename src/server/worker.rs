@@ -7,6 +7,7 @@
 //! *Invariant:* a worker waits only in the poller, and nothing of it is shared but the store, the counters and the inbox.
 
 use core::net::SocketAddr;
+use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -25,7 +26,6 @@ use super::shared::{Bell, Errand, Inbox, Shared};
 use crate::app::counters::{Counters, Timeout};
 use crate::app::problem::Problem;
 use crate::app::{App, Exchange, Side};
-use crate::http::conn::Receiver;
 use crate::http::limits;
 use crate::streams::batch::Batch;
 use crate::time::{Now, Span, Timestamp};
@@ -64,7 +64,7 @@ pub struct Worker {
     connections: Slab<Connection>,
     deadlines: Deadlines,
     /// Connections to be visited in the next turn though nobody will tell of them, by their tokens.
-    listed: Vec<u64>,
+    listed: VecDeque<u64>,
     /// Those to be visited in this turn.
     visiting: Vec<u64>,
     /// How many turns there have been; a connection remembers in which it was visited.
@@ -121,7 +121,7 @@ impl Worker {
             poller,
             connections: Slab::new(),
             deadlines: Deadlines::new(),
-            listed: Vec::new(),
+            listed: VecDeque::new(),
             visiting: Vec::new(),
             turn: 0,
             buffer: vec![0; BUFFER].into(),
@@ -153,7 +153,7 @@ impl Worker {
     /// While others still have requests under way, this one goes on for the sake of the admin listener.
     fn is_done(&self) -> bool {
         let Some(stop_by) = self.stop_by else { return false };
-        let idle = |slot| self.deadlines.waits_for(slot) == Some(Wait::Idle);
+        let idle = |slot| matches!(self.deadlines.waits_for(slot), Some(Wait::Idle | Wait::IdleAdmin));
         stop_by <= self.now.steady || self.shared.stopped.load(Relaxed) && self.connections.taken().all(idle)
     }
 
@@ -165,24 +165,30 @@ impl Worker {
         }
         self.begin();
         self.visit_listed();
+        let mut rung = false;
         for event in &*events {
             match self.connections.slot(event.token) {
                 Some(slot) => self.wake(slot, event.ends),
-                None if event.token == BELL => self.answer_bell(),
-                // It was closed earlier in this turn.
-                None => {}
+                // Or it was closed earlier in this turn.
+                None => rung |= event.token == BELL,
             }
         }
         self.decode_arrivals();
         self.give_up();
         self.execute();
         self.answer_all();
+        self.batch.clear();
+        self.exchanges.clear();
+        if rung {
+            // Last, so that whoever makes room for a newcomer has had their answer.
+            self.answer_bell();
+        }
         self.end();
     }
 
-    /// Until the next deadline; not at all when somebody is to be visited.
+    /// Until the next deadline; not at all when somebody is to be visited or answered.
     fn timeout(&self) -> Option<Duration> {
-        if !self.listed.is_empty() {
+        if !self.listed.is_empty() || !self.exchanges.is_empty() {
             return Some(Duration::ZERO);
         }
         let due = self.deadlines.next().into_iter().chain(self.stop_by).min()?;
@@ -202,8 +208,6 @@ impl Worker {
     }
 
     fn end(&mut self) {
-        self.batch.clear();
-        self.exchanges.clear();
         if let Some(logger) = &self.logger
             && !self.app.lines.is_empty()
         {
@@ -211,6 +215,7 @@ impl Worker {
         }
         let idle_since = self.deadlines.longest_idle().map_or(u64::MAX, |(_, since)| since.millis());
         self.inbox.idle_since.store(idle_since, Relaxed);
+        self.inbox.idle.store(self.deadlines.idle(), Relaxed);
         self.inbox.holding.store(self.deadlines.holding(), Relaxed);
     }
 
@@ -240,6 +245,8 @@ impl Worker {
     }
 
     fn accept(&mut self, stream: TcpStream, peer: SocketAddr, side: Side, full: bool) {
+        // Since it was dealt, room may have been made.
+        let full = full && self.shared.open[side as usize].load(Relaxed) > self.shared.most[side as usize];
         let refused = full && (side == Side::Admin || !self.reclaim());
         let slot = self.connections.insert(Connection::new(stream, peer, side));
         let token = self.connections.token(slot);
@@ -250,28 +257,38 @@ impl Worker {
         }
         if refused {
             self.counters.refused.bump();
-            self.refuse(slot, Problem::NoCapacity, &Receiver::default());
+            self.refuse(slot, Problem::NoCapacity, None);
         } else {
-            self.deadlines.begin(slot, Wait::Idle, self.now.steady);
+            self.deadlines.begin(slot, serve::idle(side), self.now.steady);
         }
         if self.stop_by.is_some() && side == Side::Public {
             self.read_once_more(slot);
         }
     }
 
-    /// Closes the connection that has been idle longest; false if none is.
+    /// Closes the connection that has been idle longest; false if none is. One whose next request is there already, only
+    /// not yet read, is not idle.
     fn reclaim(&mut self) -> bool {
-        let Some((slot, _)) = self.deadlines.longest_idle() else { return false };
-        self.counters.reclaimed.bump();
-        self.close(slot);
-        true
+        for _ in 0..self.deadlines.idle() {
+            let Some((slot, _)) = self.deadlines.longest_idle() else { break };
+            let Some(connection) = self.connections.get_mut(slot) else { break };
+            if !matches!(connection.stream.peek(&mut [0]), Ok(1..)) {
+                self.counters.reclaimed.bump();
+                self.close(slot);
+                return true;
+            }
+            self.deadlines.begin(slot, Wait::Idle, self.now.steady);
+            self.read_once_more(slot);
+        }
+        false
     }
 
     fn visit_listed(&mut self) {
-        std::mem::swap(&mut self.listed, &mut self.visiting);
-        let mut visiting = std::mem::take(&mut self.visiting);
-        for token in &visiting {
-            let Some(slot) = self.connections.slot(*token) else { continue };
+        // As many as there may be events, so that many long pipelines make no long turn.
+        let count = self.listed.len().min(MAX_EVENTS);
+        self.visiting.extend(self.listed.drain(..count));
+        for i in 0..count {
+            let Some(slot) = self.connections.slot(self.visiting[i]) else { continue };
             if let Some(connection) = self.connections.get_mut(slot) {
                 connection.listed = false;
             }
@@ -279,10 +296,11 @@ impl Worker {
         }
         if self.stop_by.is_some() {
             self.decode_arrivals();
-            visiting.iter().for_each(|token| self.close_if_idle(*token));
+            for i in 0..count {
+                self.close_if_idle(self.visiting[i]);
+            }
         }
-        visiting.clear();
-        self.visiting = visiting;
+        self.visiting.clear();
     }
 
     fn close_if_idle(&mut self, token: u64) {
@@ -298,7 +316,7 @@ impl Worker {
         if let Some(connection) = self.connections.get_mut(slot)
             && !std::mem::replace(&mut connection.listed, true)
         {
-            self.listed.push(token);
+            self.listed.push_back(token);
         }
     }
 
@@ -308,7 +326,7 @@ impl Worker {
             let kind = match wait {
                 Wait::Head => Timeout::Head,
                 Wait::Body => Timeout::Body,
-                Wait::Idle => Timeout::Idle,
+                Wait::Idle | Wait::IdleAdmin => Timeout::Idle,
                 Wait::Write => Timeout::Write,
                 Wait::Drain => Timeout::Drain,
             };
@@ -316,7 +334,7 @@ impl Worker {
             let kept = self.connections.get_mut(slot).and_then(|connection| connection.kept.take());
             match (wait, kept) {
                 (Wait::Head | Wait::Body, Some(kept)) => {
-                    self.refuse(slot, Problem::Late { content: wait == Wait::Body }, &kept.receiver);
+                    self.refuse(slot, Problem::Late { content: wait == Wait::Body }, Some(&kept));
                 }
                 _ => self.close(slot),
             }

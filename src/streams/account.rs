@@ -119,9 +119,10 @@ impl Account {
             Action::EndAll => self.end_all(&turn),
         };
         outcome.count = self.playing() as u32;
-        outcome.can_watch = outcome.count < command.limit
-            || policy.when_full == WhenFull::Report
-            || self.find(arena.get(command.key)).is_some_and(|i| self.streams[i].plays());
+        outcome.can_watch = outcome.verdict != Verdict::Full
+            && (outcome.count < command.limit
+                || policy.when_full == WhenFull::Report
+                || self.find(arena.get(command.key)).is_some_and(|i| self.streams[i].plays()));
         outcome.notes.expired = expired;
         outcome
     }

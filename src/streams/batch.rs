@@ -201,6 +201,14 @@ pub struct Findings {
     pub streams: Vec<Shown>,
 }
 
+/// The room that a turn may keep, in bytes of each list.
+const ROOM: usize = 256 * 1024;
+
+fn clear<T>(list: &mut Vec<T>) {
+    list.clear();
+    list.shrink_to(ROOM / size_of::<T>());
+}
+
 /// One command and its outcome.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -233,11 +241,11 @@ impl Batch {
         &self.findings.streams[outcome.streams.0 as usize..outcome.streams.1 as usize]
     }
 
-    /// Forgets all, and keeps the room.
+    /// Forgets all, and keeps the room, unless it is far more than a turn usually takes.
     pub fn clear(&mut self) {
-        self.arena.0.clear();
-        self.entries.clear();
-        self.findings.arena.0.clear();
-        self.findings.streams.clear();
+        clear(&mut self.arena.0);
+        clear(&mut self.entries);
+        clear(&mut self.findings.arena.0);
+        clear(&mut self.findings.streams);
     }
 }

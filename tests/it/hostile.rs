@@ -503,6 +503,48 @@ fn garbage_is_refused_and_harms_nobody() {
     assert_eq!(server.metric("streamer_panics_total"), 0.0);
 }
 
+/// Connections share a worker's buffer: what is thrown away of one must not be taken for another's.
+#[test]
+fn what_is_drained_of_one_client_never_gets_into_anothers_request() {
+    let server = &start(&["--workers", "1"]);
+    let until = Instant::now() + Duration::from_secs(1);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(move || {
+                while Instant::now() < until {
+                    let mut bad = server.connect();
+                    bad.send("GET / HTTP/1.1\r\nbad\r\n\r\n");
+                    for _ in 0..50 {
+                        bad.send("GET /evil HTTP/1.1\r\nHost: h\r\nX-Request-Id: evil\r\n\r\n".repeat(10));
+                    }
+                    assert_eq!(read(&mut bad, false).status, 400);
+                }
+            });
+        }
+        for user in ["alice", "bob", "carol"] {
+            scope.spawn(move || {
+                let mut client = server.connect();
+                let mut n = 0;
+                while Instant::now() < until {
+                    n += 1;
+                    let (time, id) = (format!("{}:{:02}", n / 60 % 60, n % 60), format!("{user}-{n}"));
+                    let body = format!("{{\"time\":\"{time}\"}}");
+                    let fields = [basic(user, "x"), format!("X-Request-Id: {id}")];
+                    let whole = request("POST /?id=V", &fields.each_ref().map(String::as_str), &body);
+                    // In two parts, so that half of it is kept meanwhile.
+                    let (begin, end) = whole.split_at(n % whole.len());
+                    client.send(begin);
+                    client.send(end);
+                    let answer = read(&mut client, false);
+                    assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+                    assert_eq!(answer.field("x-request-id"), Some(&*id));
+                    assert!(answer.body.contains(&format!("\"time\":\"{time}\"")), "{time} in {answer:?}");
+                }
+            });
+        }
+    });
+}
+
 /// splitmix64
 fn random(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);

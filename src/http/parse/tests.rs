@@ -178,7 +178,7 @@ fn tells_the_method_even_of_a_refused_request() {
     let method_of = |input: &str| {
         let mut parser = Parser::new();
         let _ = parser.parse(input.as_bytes());
-        parser.method()
+        parser.head().map(|head| head.method)
     };
     assert_eq!(method_of(""), None);
     assert_eq!(method_of("HEAD"), None);

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{MAX_PIPELINED, Worker};
 use crate::app::problem::Problem;
-use crate::app::{Exchange, Origin};
+use crate::app::{Exchange, Origin, Side};
 use crate::http::conn::{Received, Receiver};
 use crate::server::connection::{Io, Kept, MAX_DRAIN, Phase, READ};
 use crate::server::deadlines::Wait;
@@ -150,11 +150,19 @@ impl Worker {
                     connection.arrived = self.micros;
                     if exchange.closes() {
                         connection.phase = Phase::Closing;
+                        self.deadlines.end(slot);
                         return end..end;
+                    }
+                    if exchange.may_be_long(&self.batch) {
+                        // Answers that are not read must not fill the memory: the rest waits until this one is written.
+                        connection.backlog = at < end;
+                        break;
                     }
                 }
                 Err(refusal) => {
-                    self.refuse(slot, Problem::Framing(refusal), receiver);
+                    let known = receiver.head().map(|head| (head, &self.buffer[at..end]));
+                    let exchange = self.app.refuse(origin, Problem::Framing(refusal), known, &mut self.batch);
+                    self.close_behind(slot, exchange);
                     return end..end;
                 }
             }
@@ -178,14 +186,14 @@ impl Worker {
             return;
         }
         if rest.is_empty() {
-            self.deadlines.begin(slot, Wait::Idle, now);
+            self.deadlines.begin(slot, idle(connection.side), now);
         } else {
             let mut kept =
                 kept.unwrap_or_else(|| Box::new(Kept { bytes: Vec::new(), receiver: Receiver::default() }));
             kept.bytes.clear();
             kept.bytes.extend_from_slice(&self.buffer[rest]);
             kept.receiver = receiver;
-            match wait_of(&kept) {
+            match wait_of(&kept, connection.side) {
                 wait if anew => self.deadlines.begin(slot, wait, now),
                 wait => self.deadlines.go_on(slot, wait, now),
             }
@@ -202,7 +210,7 @@ impl Worker {
     fn half_closed(&mut self, slot: u32) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if let Some(kept) = connection.kept.take().filter(|kept| kept.is_begun()) {
-            self.refuse(slot, Problem::Truncated, &kept.receiver);
+            self.refuse(slot, Problem::Truncated, Some(&kept));
         } else if connection.answer_due {
             connection.phase = Phase::Closing;
         } else {
@@ -210,15 +218,23 @@ impl Worker {
         }
     }
 
-    /// Answers that no request can be had from this connection any more.
-    pub(super) fn refuse(&mut self, slot: u32, problem: Problem, receiver: &Receiver) {
+    /// Answers that no request can be had from this connection any more; `kept` is what has come of one.
+    pub(super) fn refuse(&mut self, slot: u32, problem: Problem, kept: Option<&Kept>) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let origin = Origin { side: connection.side, peer: connection.peer, arrived: connection.arrived };
+        let known = kept.and_then(|kept| Some((kept.receiver.head()?, &kept.bytes[..])));
+        let exchange = self.app.refuse(origin, problem, known, &mut self.batch);
+        self.close_behind(slot, exchange);
+    }
+
+    /// Nothing more is read as a request; what is answered last is this.
+    fn close_behind(&mut self, slot: u32, exchange: Exchange) {
         let token = self.connections.token(slot);
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.phase = Phase::Closing;
         connection.kept = None;
         connection.answer_due = true;
-        let origin = Origin { side: connection.side, peer: connection.peer, arrived: connection.arrived };
-        let exchange = self.app.refuse(origin, problem, receiver.method(), &mut self.batch);
+        self.deadlines.end(slot);
         self.exchanges.push((token, exchange));
     }
 
@@ -226,10 +242,13 @@ impl Worker {
     pub(super) fn encode(&mut self, slot: u32, group: &[(u64, Exchange)]) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.answer_due = false;
-        let stops = self.stop_by.is_some() && !connection.backlog;
+        // A request of which the beginning is there is under way too.
+        let under_way = connection.backlog || connection.kept.as_ref().is_some_and(|kept| kept.is_begun());
+        let stops = self.stop_by.is_some() && !under_way;
         if stops {
             connection.phase = Phase::Closing;
             connection.kept = None;
+            self.deadlines.end(slot);
         }
         let from = self.out.len();
         for (i, (_, exchange)) in group.iter().enumerate() {
@@ -271,9 +290,15 @@ impl Worker {
             if self.poller.set(connection.stream.as_fd(), token, Interest::Read).is_err() {
                 return self.close(slot);
             }
-            let wait = connection.kept.as_deref().map_or(Wait::Idle, wait_of);
+            let wait = match &connection.kept {
+                Some(kept) => wait_of(kept, connection.side),
+                None => idle(connection.side),
+            };
             self.deadlines.begin(slot, wait, self.now.steady);
             self.sent(slot);
+            if self.stop_by.is_some() {
+                self.read_once_more(slot);
+            }
         }
     }
 
@@ -327,10 +352,18 @@ impl Worker {
 }
 
 /// What a connection waits for whose request is not all there.
-fn wait_of(kept: &Kept) -> Wait {
+fn wait_of(kept: &Kept, side: Side) -> Wait {
     match kept.receiver.awaits_content() {
         true => Wait::Body,
         false if kept.is_begun() => Wait::Head,
-        false => Wait::Idle,
+        false => idle(side),
+    }
+}
+
+/// What a connection waits for that has sent nothing.
+pub(super) fn idle(side: Side) -> Wait {
+    match side {
+        Side::Public => Wait::Idle,
+        Side::Admin => Wait::IdleAdmin,
     }
 }

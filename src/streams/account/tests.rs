@@ -273,7 +273,7 @@ fn report_lets_everything_through_and_says_so() {
         (0, "start a limit 1", "Started 1 yes 0:00 90s"),
         (0, "start b limit 1", "Started 2 yes 0:00 90s over-limit"),
         (0, "look c limit 1", "Told 2 yes"),
-        (0, "start c limit 1 over b", "Full 2 yes retry 90s [a 0:00 90s] [b 0:00 90s]"),
+        (0, "start c limit 1 over b", "Full 2 no retry 90s [a 0:00 90s] [b 0:00 90s]"),
         (0, "beat b limit 1 pause", "Renewed 1 yes 0:00 paused 90s"),
         (0, "beat b limit 1 resume", "Renewed 2 yes 0:00 90s over-limit"),
     ]);
