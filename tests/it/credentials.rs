@@ -417,7 +417,7 @@ fn changing_calls_are_for_loopback_under_no_foreign_name_or_for_admins() {
     let signed = basic("ops", &mint(KEY, "ops", None, FAR));
     let open: &[&str] = &[];
     let (listed, signing): (&[&str], &[&str]) = (&["--users", &users], &["--secret", &secret]);
-    let foreign = "Changing calls name this server by address or as localhost; use that.";
+    let foreign = "Over loopback this call takes an address or localhost as Host; use one of them.";
     let forbidden = "This call is for loopback or for users marked `admin`; use one of them.";
     let unauthorized = "Valid credentials are needed; send `Authorization: Basic` with user and token.";
     for (flags, fields, status, detail) in [
@@ -448,11 +448,17 @@ fn changing_calls_are_for_loopback_under_no_foreign_name_or_for_admins() {
         assert_eq!(says, status != 200, "{answer:?}");
         assert_eq!(answer.field("www-authenticate").is_some(), status == 401);
     }
-    // Looking changes nothing, and is for everybody who can reach the listener.
+    // Looking changes nothing, and is for everybody who can reach the listener; but no page may look through a name.
     let server = Server::start(&["--users", &users]);
-    for (target, fields) in [("/users/ann", &["Host: evil.example"][..]), ("/metrics", &["Host: x"])] {
+    for (target, host, status) in [
+        ("/users/ann", "localhost", 200),
+        ("/users/ann", "evil.example", 403),
+        ("/stats", "[::1]", 200),
+        ("/stats", "evil.example", 403),
+        ("/metrics", "evil.example", 200),
+    ] {
         let mut client = Client::connect(server.admin());
-        client.send(format!("GET {target} HTTP/1.1\r\n{}\r\n\r\n", fields[0]));
-        assert_eq!(client.answer().status, 200);
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(client.answer().status, status, "{target} as {host}");
     }
 }
