@@ -4,7 +4,7 @@
 
 use super::problem::{self, Problem};
 use super::{Observer, Saying, Settings, endpoint, metrics, stats};
-use crate::codec::decimal;
+use crate::codec::{decimal, json};
 use crate::http::encode::{Answer, Persistence, Shared};
 use crate::http::status::Status;
 use crate::streams::batch::{Action, Arena, Batch, Entry, Outcome, Replace, Shown, Verdict, id_and_device};
@@ -112,7 +112,7 @@ fn detail(entry: &Entry, batch: &Batch, out: &mut Vec<u8>) {
     let user = batch.arena.get(command.user);
     match outcome.verdict {
         Verdict::Full => {
-            problem::quoted(user, out);
+            json::write_inside(user, out);
             out.extend_from_slice(b" is watching ");
             decimal::write(outcome.count.into(), out);
             out.extend_from_slice(b" of ");
@@ -129,11 +129,11 @@ fn detail(entry: &Entry, batch: &Batch, out: &mut Vec<u8>) {
         }
         Verdict::Gone => {
             out.extend_from_slice(b"This stream gave way to another one of ");
-            problem::quoted(user, out);
+            json::write_inside(user, out);
             out.extend_from_slice(b"; POST to start it again.");
         }
         Verdict::Unknown => {
-            problem::quoted(user, out);
+            json::write_inside(user, out);
             out.extend_from_slice(b" is not watching this stream; POST to start it.");
         }
         _ => out.extend_from_slice(b"The streams cannot be reached; try again in a second."),
@@ -201,10 +201,10 @@ fn stream(key: &[u8], shown: &Shown, out: &mut Vec<u8>) {
 fn name(key: &[u8], out: &mut Vec<u8>) {
     let (id, device) = id_and_device(key);
     out.extend_from_slice(b"\"id\":");
-    problem::quote(id, out);
+    json::write_string(id, out);
     if let Some(device) = device {
         out.extend_from_slice(b",\"device\":");
-        problem::quote(device, out);
+        json::write_string(device, out);
     }
 }
 
@@ -233,7 +233,7 @@ pub(super) fn saying(
             answer.without_content();
             return Status::NoContent;
         }
-        Saying::Healthy | Saying::Ready | Saying::Continue => {
+        Saying::Healthy | Saying::Ready => {
             begun.status(Status::Ok).content("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
         }
         Saying::Metrics => {

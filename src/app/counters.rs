@@ -30,27 +30,30 @@ pub const METHODS: [(Method, &str); 10] = [
     (Method::Unknown, "other"),
 ];
 
-/// What made the server give a connection up.
+/// What a connection waits for, and is given up for when it does not come in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timeout {
-    /// A head did not arrive.
+pub enum Wait {
+    /// The rest of a head.
     Head,
-    /// A content did not arrive.
+    /// The rest of a content.
     Body,
-    /// Nothing at all came.
+    /// Another request.
     Idle,
-    /// An answer was not read.
+    /// Another request of an operator, whose connection makes room for nobody.
+    IdleAdmin,
+    /// That an answer is read.
     Write,
-    /// The client did not close after the last answer.
+    /// That the client closes after the last answer.
     Drain,
 }
 
-impl Timeout {
+impl Wait {
     /// Every kind, in the order of the enum, with its label.
-    pub const ALL: [(Self, &str); 5] = [
+    pub const ALL: [(Self, &str); 6] = [
         (Self::Head, "head"),
         (Self::Body, "body"),
         (Self::Idle, "idle"),
+        (Self::IdleAdmin, "idle_admin"),
         (Self::Write, "write"),
         (Self::Drain, "drain"),
     ];
@@ -109,8 +112,8 @@ pub struct Table<N> {
     pub reclaimed: N,
     /// Connections closed.
     pub closed: N,
-    /// Connections given up, by [`Timeout`].
-    pub timeouts: [N; Timeout::ALL.len()],
+    /// Connections given up, by [`Wait`].
+    pub timeouts: [N; Wait::ALL.len()],
     /// Credentials refused, by [`Failure`].
     pub auth_failures: [N; Failure::ALL.len()],
     /// Log lines lost.
@@ -199,7 +202,7 @@ mod tests {
     #[test]
     fn labels_stand_in_the_order_of_their_enums() {
         METHODS.iter().enumerate().for_each(|(i, (method, _))| assert_eq!(*method as usize, i));
-        Timeout::ALL.iter().enumerate().for_each(|(i, (kind, _))| assert_eq!(*kind as usize, i));
+        Wait::ALL.iter().enumerate().for_each(|(i, (kind, _))| assert_eq!(*kind as usize, i));
         Failure::ALL.iter().enumerate().for_each(|(i, (cause, _))| assert_eq!(*cause as usize, i));
     }
 

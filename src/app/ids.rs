@@ -26,13 +26,10 @@ impl RequestIds {
         let mark = arena.mark();
         arena.bytes().extend_from_slice(&self.run);
         hex::encode(&self.next.to_be_bytes(), arena.bytes());
-        (self.next, _) = match self.next.overflowing_add(1) {
-            (next, true) => {
-                self.run = new_run();
-                (next, true)
-            }
-            counted => counted,
-        };
+        self.next = self.next.wrapping_add(1);
+        if self.next == 0 {
+            self.run = new_run();
+        }
         arena.since(mark)
     }
 }

@@ -102,7 +102,7 @@ impl Line<'_> {
                 out.extend_from_slice(b",\"");
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b"\":");
-                quote(text, out);
+                json::write_string(text, out);
             }
         }
         out.extend_from_slice(b",\"status\":");
@@ -147,11 +147,6 @@ fn quoted_or_dash(text: &[u8], out: &mut Vec<u8>) {
     if text.is_empty() {
         return out.push(b'-');
     }
-    quote(text, out);
-}
-
-/// What is written is visible ASCII or a user-id, UTF-8 both.
-fn quote(text: &[u8], out: &mut Vec<u8>) {
     json::write_string(text, out);
 }
 

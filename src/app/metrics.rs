@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use super::auth::Failure;
-use super::counters::{BOUNDS, METHODS, REFUSALS, Sum, Timeout};
+use super::counters::{BOUNDS, METHODS, REFUSALS, Sum, Wait};
 use super::recent::Event;
 use crate::http::status::Status;
 use crate::store::{Census, PLAYING_KINDS};
@@ -242,7 +242,7 @@ fn connections(snapshot: &Snapshot, text: &mut String) {
         "counter",
         "Connections given up, by what did not come in time.",
         "kind",
-        Timeout::ALL.iter().zip(sum.timeouts).map(|((_, kind), n)| (*kind, n)),
+        Wait::ALL.iter().zip(sum.timeouts).map(|((_, kind), n)| (*kind, n)),
         text,
     );
     labelled(

@@ -146,13 +146,13 @@ enum Plan {
     Ask(usize),
     /// By what is known already.
     Say(Saying),
+    /// By `100 Continue`; the answer itself is still to come.
+    Continue,
 }
 
 /// Answers that need no store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Saying {
-    /// `100 Continue`; the answer itself is still to come.
-    Continue,
     /// What is wrong.
     Problem(Problem),
     /// That the server is alive.
@@ -170,6 +170,26 @@ pub enum Saying {
 }
 
 impl Exchange {
+    /// The interim answer to a client that waits for it.
+    pub fn interim(origin: Origin) -> Self {
+        Self::new(origin, Method::Unknown, Plan::Continue)
+    }
+
+    fn new(origin: Origin, method: Method, plan: Plan) -> Self {
+        let none = Word::default();
+        let persistence = Persistence::Keep;
+        Self {
+            origin,
+            method,
+            persistence,
+            request_id: none,
+            request: none,
+            user: none,
+            traceparent: none,
+            plan,
+        }
+    }
+
     /// Whether the connection is to be closed behind the answer.
     pub fn closes(&self) -> bool {
         self.persistence == Persistence::Close
@@ -243,7 +263,7 @@ impl App {
     ) -> Exchange {
         let mut exchange = match known {
             Some((head, bytes)) => self.begin_exchange(origin, head, bytes, batch),
-            None => self.exchange(origin, Method::Unknown, batch),
+            None => Exchange::new(origin, Method::Unknown, Plan::Continue),
         };
         if exchange.request_id.is_empty() {
             exchange.request_id = self.ids.next(&mut batch.arena);
@@ -255,7 +275,7 @@ impl App {
 
     /// An exchange that knows what the head says of itself.
     fn begin_exchange(&self, origin: Origin, head: &Head, bytes: &[u8], batch: &mut Batch) -> Exchange {
-        let mut exchange = self.exchange(origin, head.method, batch);
+        let mut exchange = Exchange::new(origin, head.method, Plan::Continue);
         if !head.request_id.is_empty() {
             exchange.request_id = batch.arena.add(head.request_id.of(bytes));
         }
@@ -264,25 +284,6 @@ impl App {
             exchange.request = batch.arena.add(head.request_line().of(bytes));
         }
         exchange
-    }
-
-    /// The interim answer to a client that waits for it.
-    pub fn go_on(&self, origin: Origin, batch: &Batch) -> Exchange {
-        self.exchange(origin, Method::Unknown, batch)
-    }
-
-    fn exchange(&self, origin: Origin, method: Method, batch: &Batch) -> Exchange {
-        let nothing = batch.arena.since(batch.arena.mark());
-        Exchange {
-            origin,
-            method,
-            persistence: Persistence::Keep,
-            request_id: nothing,
-            request: nothing,
-            user: nothing,
-            traceparent: nothing,
-            plan: Plan::Say(Saying::Continue),
-        }
     }
 
     /// Appends the answer to `out`; then counts and logs it. `micros` is the steady clock now.
@@ -294,9 +295,6 @@ impl App {
         batch: &Batch,
         out: &mut Vec<u8>,
     ) {
-        if let Plan::Say(Saying::Continue) = exchange.plan {
-            return out.extend_from_slice(CONTINUE);
-        }
         let persistence = if close { Persistence::Close } else { exchange.persistence };
         let mut begun = answer::Begun {
             out,
@@ -308,6 +306,7 @@ impl App {
         let status = match exchange.plan {
             Plan::Ask(entry) => answer::outcome(&mut begun, &self.settings, &batch.entries[entry], batch),
             Plan::Say(saying) => answer::saying(&mut begun, &self.settings, &*self.observer, saying),
+            Plan::Continue => return begun.out.extend_from_slice(CONTINUE),
         };
         self.record(exchange, status, micros, batch);
     }

@@ -3,7 +3,7 @@
 //! *Invariant:* every problem has a status and one sentence that says what was wrong and what to do.
 
 use super::{body, query};
-use crate::codec::{decimal, json};
+use crate::codec::decimal;
 use crate::http::Refusal;
 use crate::http::status::Status;
 
@@ -151,22 +151,10 @@ pub fn begin(status: Status, detail: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8
     out.push(b'"');
 }
 
-/// Appends text as a JSON string. Whatever is kept here is UTF-8.
-pub fn quote(text: &[u8], out: &mut Vec<u8>) {
-    json::write_string(text, out);
-}
-
-/// Appends text as the inside of a JSON string.
-pub fn quoted(text: &[u8], out: &mut Vec<u8>) {
-    let at = out.len();
-    quote(text, out);
-    out.pop();
-    out.remove(at);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::json;
 
     #[test]
     fn every_problem_is_one_json_sentence_that_says_what_to_do() {

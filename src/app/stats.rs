@@ -9,9 +9,8 @@ use std::sync::LazyLock;
 use super::Settings;
 use super::counters::{BOUNDS, REFUSALS};
 use super::metrics::{Process, Snapshot};
-use super::problem::quote;
 use super::recent::{Event, What};
-use crate::codec::{base64, sha256};
+use crate::codec::{base64, json, sha256};
 use crate::http::status::Status;
 use crate::time;
 
@@ -108,12 +107,12 @@ fn event(event: &Event, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
     time::rfc3339(event.at, out);
     out.extend_from_slice(b"\",\"user\":");
-    quote(event.user.as_bytes(), out);
+    json::write_string(event.user.as_bytes(), out);
     out.extend_from_slice(b",\"id\":");
-    quote(event.id.as_bytes(), out);
+    json::write_string(event.id.as_bytes(), out);
     if let Some(device) = &event.device {
         out.extend_from_slice(b",\"device\":");
-        quote(device.as_bytes(), out);
+        json::write_string(device.as_bytes(), out);
     }
     let what = match event.what {
         What::Admitted => "admitted",
@@ -128,7 +127,6 @@ fn event(event: &Event, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::json;
     use crate::config::Template;
     use crate::streams::account::WhenFull;
     use crate::streams::name::Name;

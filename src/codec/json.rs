@@ -11,7 +11,7 @@ mod string;
 use std::fmt;
 
 use self::reader::Reader;
-pub use self::string::{Text, write_string};
+pub use self::string::{Text, write_inside, write_string};
 
 /// Hands every member of the text's one object to `visit`, in order. The text is validated to its end; after
 /// an error the visits made until then mean nothing.

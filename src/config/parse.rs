@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::iter::Peekable;
 use std::slice;
 
-use super::table::{self, Opt, TOKEN_OPTIONS, TokenFlags, options};
+use super::table::{self, DEFAULT_LISTEN, Opt, TOKEN_OPTIONS, TokenFlags, options};
 use super::values::{address, health_url, reach, switch, user};
 use super::{CheckArgs, Command, Config, TokenArgs, TokenKind, UsageError};
 use crate::time::Span;
@@ -196,10 +196,9 @@ fn check(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<CheckA
 
 /// Where a server listens that was started with the same environment and no flags.
 fn listening(env: impl Fn(&str) -> Option<String>) -> Result<SocketAddr, UsageError> {
-    match env("STREAMER_LISTEN").filter(|text| !text.is_empty()) {
-        Some(text) => address(&text).map_err(|said| UsageError(format!("STREAMER_LISTEN: {said}"))),
-        None => Ok(([127, 0, 0, 1], 8000).into()),
-    }
+    let text = env("STREAMER_LISTEN").filter(|text| !text.is_empty());
+    address(text.as_deref().unwrap_or(DEFAULT_LISTEN))
+        .map_err(|said| UsageError(format!("STREAMER_LISTEN: {said}")))
 }
 
 /// The arguments of a command, told apart but not yet understood.

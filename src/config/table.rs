@@ -49,7 +49,7 @@ const OPTIONS: &[Opt] = &[
     Opt {
         name: "listen",
         value: Some("ADDR:PORT"),
-        default: Some("127.0.0.1:8000"),
+        default: Some(DEFAULT_LISTEN),
         help: "Where clients connect; :8000 is every interface",
         set: |config, text| address(text).map(|address| config.listen = address),
     },
@@ -157,6 +157,8 @@ const OPTIONS: &[Opt] = &[
         set: |config, text| choice(text, &LOG_FORMATS).map(|format| config.log = format),
     },
 ];
+
+pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8000";
 
 const POLICIES: [(&str, WhenFull); 3] =
     [("refuse", WhenFull::Refuse), ("replace-oldest", WhenFull::ReplaceOldest), ("report", WhenFull::Report)];

@@ -6,30 +6,12 @@
 //!
 //! *Invariant:* each queue is in the order of its deadlines, because `now` never goes back.
 
+use crate::app::counters::Wait;
 use crate::time::{Span, Timestamp};
 
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// The rest of a head.
-    Head,
-    /// The rest of a content.
-    Body,
-    /// Another request.
-    Idle,
-    /// Another request of an operator, whose connection makes room for nobody.
-    IdleAdmin,
-    /// That an answer is read.
-    Write,
-    /// That the client closes.
-    Drain,
-}
-
 impl Wait {
-    const KINDS: usize = 6;
-
     /// How long it is waited for.
-    pub fn time(self) -> Span {
+    fn time(self) -> Span {
         match self {
             Self::Head | Self::Body | Self::Write => Span::from_secs(10),
             Self::Idle | Self::IdleAdmin => Span::from_secs(60),
@@ -44,7 +26,7 @@ const NONE: u32 = u32::MAX;
 /// The queues of one worker. Connections are known by their slots.
 pub struct Deadlines {
     links: Vec<Link>,
-    queues: [Queue; Wait::KINDS],
+    queues: [Queue; Wait::ALL.len()],
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +48,7 @@ struct Link {
 impl Deadlines {
     /// Nobody waits.
     pub fn new() -> Self {
-        Self { links: Vec::new(), queues: [Queue { first: NONE, last: NONE, len: 0 }; Wait::KINDS] }
+        Self { links: Vec::new(), queues: [Queue { first: NONE, last: NONE, len: 0 }; Wait::ALL.len()] }
     }
 
     /// From `now` on, `slot` waits for this, and for nothing that it has waited for before.

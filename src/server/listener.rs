@@ -15,12 +15,13 @@ use super::notice;
 use super::poller::{Event, Poll, Poller};
 use super::shared::{Errand, Inbox, Shared};
 use super::sys;
-use super::worker::MAX_REFUSED;
 use crate::app::Side;
 use crate::app::counters::Counters;
 
 /// How long to wait before the next attempt when `accept` has failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// How many refused connections may linger until their clients have read why.
+const MAX_REFUSED: usize = 256;
 /// How often to look whether the workers are done, while stopping.
 const STOP_TICK: Duration = Duration::from_millis(5);
 
@@ -45,7 +46,7 @@ pub struct Listener {
 
 /// What the listener hears that is not for a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+enum Heard {
     /// Stop.
     Stop(u8),
     /// Read the files again.

@@ -24,7 +24,6 @@ mod worker;
 use core::net::SocketAddr;
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -64,7 +63,6 @@ pub struct Server {
     credentials: String,
     shared: Arc<Shared>,
     listener: Listener,
-    threads: Vec<JoinHandle<()>>,
     sweeper: JoinHandle<()>,
     logger: Option<(Arc<Logger>, JoinHandle<()>)>,
 }
@@ -82,7 +80,7 @@ impl Signals {
     pub fn of_process() -> io::Result<Self> {
         let (signals, pipe) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
-        sys::catch_signals(&[sys::SIGTERM, sys::SIGINT, sys::SIGHUP], pipe.into_raw_fd());
+        sys::catch_signals(&[sys::SIGTERM, sys::SIGINT, sys::SIGHUP], pipe.into());
         Ok(Self(signals))
     }
 
@@ -146,7 +144,6 @@ impl Server {
             credentials: said,
             shared,
             listener,
-            threads: crew.threads,
             sweeper: crew.sweeper,
             logger: crew.logger,
             config,
@@ -178,14 +175,11 @@ impl Server {
     /// Serves until it is told to stop, and then at most `--grace`. Returns the exit code: 0, or what a second signal
     /// makes it.
     pub fn run(self) -> u8 {
-        let Self { config, shared, listener, threads, sweeper, logger, .. } = self;
+        let Self { config, shared, listener, sweeper, logger, .. } = self;
         let grace = std::time::Duration::from_millis(config.grace.millis());
         let second = listener.run(grace, |reading| reload(&config.credentials, &shared, reading));
         if let Some(signal) = second {
             return 128 + signal;
-        }
-        for worker in threads.into_iter().filter(JoinHandle::is_finished) {
-            let _ = worker.join();
         }
         sweeper.thread().unpark();
         if let Some((logger, thread)) = logger {
@@ -200,7 +194,6 @@ impl Server {
 struct Crew {
     inboxes: Vec<Arc<Inbox>>,
     listener_counters: Arc<Counters>,
-    threads: Vec<JoinHandle<()>>,
     sweeper: JoinHandle<()>,
     logger: Option<(Arc<Logger>, JoinHandle<()>)>,
 }
@@ -222,24 +215,21 @@ impl Crew {
             [max_connections, ADMIN_CONNECTIONS],
             config.workers,
         ));
-        // One set of counters a worker, and one each for the listener, the sweeper and the logger.
-        let counters: Vec<Arc<Counters>> = (0..config.workers + 3).map(|_| Arc::default()).collect();
-        let [.., of_listener, of_sweeper, of_logger] = &counters[..] else {
-            return Err("no counters".into());
-        };
+        let of_workers: Vec<Arc<Counters>> = (0..config.workers).map(|_| Arc::default()).collect();
+        let [of_listener, of_sweeper, of_logger]: [Arc<Counters>; 3] = Default::default();
+        let others = [&of_listener, &of_sweeper, &of_logger];
         let recent: Vec<Arc<Recent>> = (0..config.workers).map(|_| Arc::default()).collect();
         let observer: Arc<dyn Observer> = Arc::new(Watcher {
             shared: Arc::clone(&shared),
-            counters: counters.clone(),
+            counters: of_workers.iter().chain(others).cloned().collect(),
             recent: recent.clone(),
             max_connections,
             started: Instant::now(),
             start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         });
-        let logger = shared.settings.log.map(|format| start_logger(format, config.workers, of_logger));
+        let logger = shared.settings.log.map(|format| start_logger(format, config.workers, &of_logger));
         let logger = logger.transpose().map_err(failed)?;
         let mut inboxes = Vec::new();
-        let mut threads = Vec::new();
         for number in 0..config.workers {
             let (inbox, bell) = Inbox::new().map_err(failed)?;
             let inbox = Arc::new(inbox);
@@ -247,7 +237,7 @@ impl Crew {
                 Arc::clone(&shared.settings),
                 shared.credentials(),
                 Arc::clone(&observer),
-                Arc::clone(&counters[number]),
+                Arc::clone(&of_workers[number]),
                 Arc::clone(&recent[number]),
             );
             let worker = Worker::new(Parts {
@@ -256,7 +246,7 @@ impl Crew {
                 inbox: Arc::clone(&inbox),
                 bell,
                 app,
-                counters: Arc::clone(&counters[number]),
+                counters: Arc::clone(&of_workers[number]),
                 logger: logger.as_ref().map(|(logger, _)| Arc::clone(logger)),
                 clock: clock.clone(),
                 grace: config.grace,
@@ -264,16 +254,15 @@ impl Crew {
             let worker = worker.map_err(failed)?;
             inboxes.push(inbox);
             let thread = thread::Builder::new().name(format!("worker-{number}"));
-            threads.push(thread.spawn(move || worker.run()).map_err(failed)?);
+            thread.spawn(move || worker.run()).map_err(failed)?;
         }
         let sweeper = {
-            let (shared, counters, clock) = (Arc::clone(&shared), Arc::clone(of_sweeper), clock.clone());
+            let (shared, counters, clock) = (Arc::clone(&shared), of_sweeper, clock.clone());
             let inboxes = inboxes.clone();
             let thread = thread::Builder::new().name("sweeper".into());
             thread.spawn(move || sweeper::run(&shared, &inboxes, &counters, clock)).map_err(failed)?
         };
-        let listener_counters = Arc::clone(of_listener);
-        Ok((shared, Self { inboxes, listener_counters, threads, sweeper, logger }))
+        Ok((shared, Self { inboxes, listener_counters: of_listener, sweeper, logger }))
     }
 }
 

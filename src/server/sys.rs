@@ -9,7 +9,7 @@
 
 use std::ffi::{c_int, c_short, c_ulong, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -85,14 +85,15 @@ static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
 /// A signal handler may call nothing but what is async-signal-safe: an atomic load and `write` are.
 extern "C" fn on_signal(signum: c_int) {
     let number = signum as u8;
-    // SAFETY: the pointer is to one live byte, and the descriptor was given away for good, so it is never closed. `errno`
+    // SAFETY: the pointer is to one live byte, and the descriptor was taken by value and forgotten, so it is never closed. `errno`
     // changes only if the pipe is full, which takes some hundred thousand signals that nobody has read.
     unsafe { write(SIGNAL_PIPE.load(Relaxed), (&raw const number).cast(), 1) };
 }
 
-/// From now on each of `signals` writes its number as a byte to `pipe`, which stays open for good.
-pub fn catch_signals(signals: &[c_int], pipe: impl Into<RawFd>) {
-    SIGNAL_PIPE.store(pipe.into(), Relaxed);
+/// From now on each of `signals` writes its number as a byte to `pipe`, which stays open for good: nobody is left who
+/// could close it.
+pub fn catch_signals(signals: &[c_int], pipe: OwnedFd) {
+    SIGNAL_PIPE.store(pipe.into_raw_fd(), Relaxed);
     for &signum in signals {
         // SAFETY: the handler is async-signal-safe, as it says above, and lives as long as the program.
         unsafe { signal(signum, on_signal) };

@@ -1,8 +1,8 @@
 //! A worker: one thread, its own poller, its own connections, and the turn.
 //!
-//! A turn has six steps: **wait**; **read** whatever has come; **decode** it into one batch of commands; **execute** that,
-//! so that what a store costs for durability or distance is paid once a turn; **encode** the answers; **write** them. In
-//! between it gives up on whoever has kept it waiting too long.
+//! A turn has six steps: **wait**; **read** whatever has come; **decode** it into one batch of commands; **give up** on
+//! whoever is due; **execute** the batch, so that what a store costs for durability or distance is paid once a turn; and
+//! **answer**. Each step is done for all connections before the next.
 //!
 //! *Invariant:* a worker waits only in the poller, and nothing of it is shared but the store, the counters and the inbox.
 
@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::connection::{Connection, READ, Slab};
-use super::deadlines::{Deadlines, Wait};
+use super::deadlines::Deadlines;
 use super::logger::Logger;
 use super::notice;
 use super::poller::{Event, Poll, Poller};
 use super::shared::{Bell, Errand, Inbox, Shared};
-use crate::app::counters::{Counters, Timeout};
+use crate::app::counters::{Counters, Wait};
 use crate::app::problem::Problem;
 use crate::app::{App, Exchange, Side};
 use crate::http::limits;
@@ -44,9 +44,6 @@ const MAX_KEPT: usize = limits::HEAD + 6 * limits::BODY + 2 * limits::CHUNK_EXTR
 const BUFFER: usize = 2 * (MAX_KEPT + READ);
 /// How many bytes of answers are gathered before they are written.
 const MAX_OUT: usize = 256 * 1024;
-/// How many refused connections may linger until their clients have read why.
-pub const MAX_REFUSED: usize = 256;
-
 /// The token of the bell; no slab makes one like it.
 const BELL: u64 = u64::MAX;
 
@@ -158,32 +155,41 @@ impl Worker {
     }
 
     fn turn(&mut self, events: &mut Vec<Event>) {
+        self.wait(events);
+        let rung = self.read_all(events);
+        self.decode_arrivals();
+        self.give_up();
+        self.execute();
+        self.answer_all();
+        if rung {
+            // Last, so that whoever makes room for a newcomer has had their answer.
+            self.answer_bell();
+        }
+        self.end();
+    }
+
+    /// Waits for something to happen; from then on it is `now`.
+    fn wait(&mut self, events: &mut Vec<Event>) {
         if let Err(error) = self.poller.wait(events, self.timeout()) {
             // It can only be misused; better a slow server than a dead or a spinning one.
             notice(&format!("cannot wait for connections: {error}"));
             std::thread::sleep(Duration::from_millis(100));
         }
         self.begin();
+    }
+
+    /// Reads from whoever was left for this turn, and from whoever the poller tells of. Returns whether the bell was rung.
+    fn read_all(&mut self, events: &[Event]) -> bool {
         self.visit_listed();
         let mut rung = false;
-        for event in &*events {
+        for event in events {
             match self.connections.slot(event.token) {
                 Some(slot) => self.wake(slot, event.ends),
                 // Or it was closed earlier in this turn.
                 None => rung |= event.token == BELL,
             }
         }
-        self.decode_arrivals();
-        self.give_up();
-        self.execute();
-        self.answer_all();
-        self.batch.clear();
-        self.exchanges.clear();
-        if rung {
-            // Last, so that whoever makes room for a newcomer has had their answer.
-            self.answer_bell();
-        }
-        self.end();
+        rung
     }
 
     /// Until the next deadline; not at all when somebody is to be visited or answered.
@@ -323,14 +329,7 @@ impl Worker {
     /// Gives up on whoever has kept us waiting too long.
     fn give_up(&mut self) {
         while let Some((slot, wait)) = self.deadlines.take_due(self.now.steady) {
-            let kind = match wait {
-                Wait::Head => Timeout::Head,
-                Wait::Body => Timeout::Body,
-                Wait::Idle | Wait::IdleAdmin => Timeout::Idle,
-                Wait::Write => Timeout::Write,
-                Wait::Drain => Timeout::Drain,
-            };
-            self.counters.timeouts[kind as usize].bump();
+            self.counters.timeouts[wait as usize].bump();
             let kept = self.connections.get_mut(slot).and_then(|connection| connection.kept.take());
             match (wait, kept) {
                 (Wait::Head | Wait::Body, Some(kept)) => {
@@ -369,5 +368,7 @@ impl Worker {
         }
         self.exchanges = exchanges;
         self.write_all();
+        self.batch.clear();
+        self.exchanges.clear();
     }
 }

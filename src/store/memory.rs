@@ -121,8 +121,8 @@ impl Shard {
         let Some(account) = users.get_mut(user) else {
             let mut account = Account::default();
             let outcome = account.apply(now, policy, command, arena, findings);
-            if !account.is_empty() {
-                self.tallies.join(account.tally());
+            if let Some(tally) = account.tally() {
+                self.tallies.change(None, Some(tally));
                 users.insert(Name::from(user), account);
             }
             return outcome;
@@ -130,13 +130,9 @@ impl Shard {
         let before = account.tally();
         let outcome = account.apply(now, policy, command, arena, findings);
         let after = account.tally();
-        if before != after {
-            self.tallies.leave(before);
-            self.tallies.join(after);
-        }
-        if account.is_empty() {
+        self.tallies.change(before, after);
+        if after.is_none() {
             users.remove(user);
-            self.tallies.leave(after);
         }
         outcome
     }
@@ -148,13 +144,8 @@ impl Shard {
             let before = account.tally();
             expired += account.expire(now);
             let after = account.tally();
-            if before != after || account.is_empty() {
-                self.tallies.leave(before);
-            }
-            if before != after && !account.is_empty() {
-                self.tallies.join(after);
-            }
-            !account.is_empty()
+            self.tallies.change(before, after);
+            after.is_some()
         });
         // A wave of users has passed: give most of the room back, and keep some so that the next is not all growth.
         if users.capacity() > 64 && users.len() < users.capacity() / 8 {
@@ -166,12 +157,12 @@ impl Shard {
 }
 
 impl Tallies {
-    fn join(&self, account: Tally) {
-        self.add(account, u32::wrapping_add);
-    }
-
-    fn leave(&self, account: Tally) {
-        self.add(account, u32::wrapping_sub);
+    /// A user's account was `before` and is `after`; None is no account.
+    fn change(&self, before: Option<Tally>, after: Option<Tally>) {
+        if before != after {
+            before.inspect(|&account| self.add(account, u32::wrapping_sub));
+            after.inspect(|&account| self.add(account, u32::wrapping_add));
+        }
     }
 
     /// No atomic addition is needed: whoever writes holds the shard's lock.

@@ -89,7 +89,7 @@ pub struct Tally {
 }
 
 /// What an account has to know to carry out a command.
-struct Turn<'a> {
+struct Call<'a> {
     now: Timestamp,
     policy: &'a Policy,
     command: &'a Command,
@@ -109,14 +109,14 @@ impl Account {
         findings: &mut Findings,
     ) -> Outcome {
         let expired = self.expire(now);
-        let mut turn = Turn { now, policy, command, arena, findings };
+        let mut call = Call { now, policy, command, arena, findings };
         let mut outcome = match command.action {
-            Action::Look => self.told(Verdict::Told),
-            Action::List => self.list(&mut turn, Verdict::Told),
-            Action::Start { position, replace } => self.start(&mut turn, position, replace),
-            Action::Beat { position, playing } => self.beat(&mut turn, position, playing),
-            Action::End => self.end(&turn),
-            Action::EndAll => self.end_all(&turn),
+            Action::Look => Verdict::Told.into(),
+            Action::List => self.list(&mut call, Verdict::Told),
+            Action::Start { position, replace } => self.start(&mut call, position, replace),
+            Action::Beat { position, playing } => self.beat(&mut call, position, playing),
+            Action::End => self.end(&call),
+            Action::EndAll => self.end_all(&call),
         };
         outcome.count = self.playing() as u32;
         outcome.can_watch = outcome.verdict != Verdict::Full
@@ -142,13 +142,11 @@ impl Account {
         expired
     }
 
-    /// Whether there is nothing left to remember.
-    pub fn is_empty(&self) -> bool {
-        self.streams.is_empty()
-    }
-
-    /// How many streams it holds, by state.
-    pub fn tally(&self) -> Tally {
+    /// How many streams it holds, by state; None when there is nothing left to remember.
+    pub fn tally(&self) -> Option<Tally> {
+        if self.streams.is_empty() {
+            return None;
+        }
         let mut tally = Tally::default();
         for stream in self.streams.iter() {
             match stream.state {
@@ -157,7 +155,7 @@ impl Account {
                 State::Ended(_) => {}
             }
         }
-        tally
+        Some(tally)
     }
 
     fn playing(&self) -> usize {
@@ -168,59 +166,55 @@ impl Account {
         self.streams.iter().position(|stream| stream.key.as_bytes() == key)
     }
 
-    fn told(&self, verdict: Verdict) -> Outcome {
-        Outcome { verdict, ..Outcome::default() }
-    }
-
     /// Lists what plays and what is paused.
-    fn list(&self, turn: &mut Turn, verdict: Verdict) -> Outcome {
-        let from = turn.findings.streams.len() as u32;
+    fn list(&self, call: &mut Call, verdict: Verdict) -> Outcome {
+        let from = call.findings.streams.len() as u32;
         for stream in self.streams.iter().filter(|stream| stream.lives()) {
-            let key = turn.findings.arena.add(stream.key.as_bytes());
-            turn.findings.streams.push(stream.shown(key, turn.now));
+            let key = call.findings.arena.add(stream.key.as_bytes());
+            call.findings.streams.push(stream.shown(key, call.now));
         }
-        Outcome { verdict, streams: (from, turn.findings.streams.len() as u32), ..Outcome::default() }
+        Outcome { verdict, streams: (from, call.findings.streams.len() as u32), ..Outcome::default() }
     }
 
-    fn start(&mut self, turn: &mut Turn, position: Option<Position>, replace: Replace) -> Outcome {
-        let key = turn.arena.get(turn.command.key);
+    fn start(&mut self, call: &mut Call, position: Option<Position>, replace: Replace) -> Outcome {
+        let key = call.arena.get(call.command.key);
         if let Some(i) = self.find(key).filter(|&i| self.streams[i].plays()) {
-            self.streams[i].renew(turn, position);
-            return self.showing(turn, i, Verdict::Renewed, Notes::default());
+            self.streams[i].renew(call, position);
+            return self.showing(call, i, Verdict::Renewed, Notes::default());
         }
-        let (notes, other) = match self.make_room(turn, replace) {
+        let (notes, other) = match self.make_room(call, replace) {
             Ok(made) => made,
             Err(full) => return full,
         };
         let (i, verdict) = match self.find(key).filter(|&i| self.streams[i].lives()) {
             Some(i) => {
                 self.streams[i].state = State::Playing;
-                self.streams[i].renew(turn, position);
+                self.streams[i].renew(call, position);
                 (i, Verdict::Renewed)
             }
             None => {
                 self.streams.retain(|stream| stream.key.as_bytes() != key);
-                (self.add(turn, position, State::Playing), Verdict::Started)
+                (self.add(call, position, State::Playing), Verdict::Started)
             }
         };
-        Outcome { other, ..self.showing(turn, i, verdict, notes) }
+        Outcome { other, ..self.showing(call, i, verdict, notes) }
     }
 
-    fn beat(&mut self, turn: &mut Turn, position: Option<Position>, playing: Option<bool>) -> Outcome {
-        let Some(i) = self.find(turn.arena.get(turn.command.key)) else {
-            return self.adopt(turn, position, playing);
+    fn beat(&mut self, call: &mut Call, position: Option<Position>, playing: Option<bool>) -> Outcome {
+        let Some(i) = self.find(call.arena.get(call.command.key)) else {
+            return self.adopt(call, position, playing);
         };
         if let State::Ended(by) = &self.streams[i].state {
-            let other = by.as_ref().map_or(Word::default(), |by| turn.findings.arena.add(by.as_bytes()));
-            return Outcome { other, ..self.told(Verdict::Gone) };
+            let other = by.as_ref().map_or(Word::default(), |by| call.findings.arena.add(by.as_bytes()));
+            return Outcome { other, ..Outcome::from(Verdict::Gone) };
         }
-        self.streams[i].renew(turn, position);
+        self.streams[i].renew(call, position);
         let mut notes = Notes::default();
         match (playing, &self.streams[i].state) {
             (Some(true), State::Paused { .. }) => {
-                if self.is_full(turn) {
-                    if turn.policy.when_full != WhenFull::Report {
-                        return self.full(turn);
+                if self.is_full(call) {
+                    if call.policy.when_full != WhenFull::Report {
+                        return self.full(call);
                     }
                     notes.over_limit = true;
                 }
@@ -229,28 +223,28 @@ impl Account {
             (Some(false), State::Playing) => {
                 self.make_room_for_paused();
                 // The stream itself plays, so it was not the one to go, but those behind that one have moved up.
-                let Some(i) = self.find(turn.arena.get(turn.command.key)) else {
-                    return self.told(Verdict::Unknown);
+                let Some(i) = self.find(call.arena.get(call.command.key)) else {
+                    return Verdict::Unknown.into();
                 };
-                self.streams[i].state = State::Paused { since: turn.now };
-                return self.showing(turn, i, Verdict::Renewed, notes);
+                self.streams[i].state = State::Paused { since: call.now };
+                return self.showing(call, i, Verdict::Renewed, notes);
             }
             _ => {}
         }
-        self.showing(turn, i, Verdict::Renewed, notes)
+        self.showing(call, i, Verdict::Renewed, notes)
     }
 
     /// A PATCH of a stream that nobody knows: soon after a start it is taken for one from before, and started.
-    fn adopt(&mut self, turn: &mut Turn, position: Option<Position>, playing: Option<bool>) -> Outcome {
-        if turn.now >= turn.policy.adopt_until {
-            return self.told(Verdict::Unknown);
+    fn adopt(&mut self, call: &mut Call, position: Option<Position>, playing: Option<bool>) -> Outcome {
+        if call.now >= call.policy.adopt_until {
+            return Verdict::Unknown.into();
         }
         let mut outcome = if playing == Some(false) {
             self.make_room_for_paused();
-            let i = self.add(turn, position, State::Paused { since: turn.now });
-            self.showing(turn, i, Verdict::Renewed, Notes::default())
+            let i = self.add(call, position, State::Paused { since: call.now });
+            self.showing(call, i, Verdict::Renewed, Notes::default())
         } else {
-            self.start(turn, position, Replace::ByPolicy)
+            self.start(call, position, Replace::ByPolicy)
         };
         if outcome.verdict != Verdict::Full {
             outcome.verdict = Verdict::Renewed;
@@ -259,45 +253,45 @@ impl Account {
         outcome
     }
 
-    fn end(&mut self, turn: &Turn) -> Outcome {
-        match self.find(turn.arena.get(turn.command.key)) {
+    fn end(&mut self, call: &Call) -> Outcome {
+        match self.find(call.arena.get(call.command.key)) {
             Some(i) if self.streams[i].lives() => {
-                self.streams[i].end(turn, None);
+                self.streams[i].end(call, None);
                 self.forget_ended();
-                self.told(Verdict::Ended)
+                Verdict::Ended.into()
             }
-            _ => self.told(Verdict::Unknown),
+            _ => Verdict::Unknown.into(),
         }
     }
 
-    fn end_all(&mut self, turn: &Turn) -> Outcome {
+    fn end_all(&mut self, call: &Call) -> Outcome {
         for stream in self.streams.iter_mut().filter(|stream| stream.lives()) {
-            stream.end(turn, None);
+            stream.end(call, None);
         }
         self.forget_ended();
-        self.told(Verdict::Ended)
+        Verdict::Ended.into()
     }
 
-    fn is_full(&self, turn: &Turn) -> bool {
-        self.playing() >= turn.command.limit as usize
+    fn is_full(&self, call: &Call) -> bool {
+        self.playing() >= call.command.limit as usize
     }
 
     /// Sees to it that one more stream may play. Gives what that took, or the refusal.
-    fn make_room(&mut self, turn: &mut Turn, replace: Replace) -> Result<(Notes, Word), Outcome> {
+    fn make_room(&mut self, call: &mut Call, replace: Replace) -> Result<(Notes, Word), Outcome> {
         let mut notes = Notes::default();
-        let excess = (self.playing() + 1).saturating_sub(turn.command.limit as usize);
+        let excess = (self.playing() + 1).saturating_sub(call.command.limit as usize);
         if excess == 0 {
             return Ok((notes, Word::default()));
         }
-        let oldest = match (replace, turn.policy.when_full) {
+        let oldest = match (replace, call.policy.when_full) {
             (Replace::Stream(other), _) => {
-                let other = turn.arena.get(other);
+                let other = call.arena.get(other);
                 // One stream gives way; where the limit was lowered meanwhile that may not be enough.
                 match self.streams.iter().position(|s| s.plays() && s.key.as_bytes() == other) {
                     Some(i) if excess == 1 => {
-                        return Ok((Notes { replaced: 1, ..notes }, self.replace(turn, i)));
+                        return Ok((Notes { replaced: 1, ..notes }, self.replace(call, i)));
                     }
-                    _ => return Err(self.full(turn)),
+                    _ => return Err(self.full(call)),
                 }
             }
             (Replace::Oldest, _) | (Replace::ByPolicy, WhenFull::ReplaceOldest) => excess,
@@ -305,12 +299,12 @@ impl Account {
                 notes.over_limit = true;
                 (self.playing() + 1).saturating_sub(MAX_PLAYING)
             }
-            (Replace::ByPolicy, WhenFull::Refuse) => return Err(self.full(turn)),
+            (Replace::ByPolicy, WhenFull::Refuse) => return Err(self.full(call)),
         };
         let mut first = Word::default();
         for _ in 0..oldest {
             let Some(i) = self.streams.iter().position(Stream::plays) else { break };
-            let other = self.replace(turn, i);
+            let other = self.replace(call, i);
             first = if notes.replaced == 0 { other } else { first };
             notes.replaced += 1;
         }
@@ -318,24 +312,24 @@ impl Account {
     }
 
     /// Ends stream `i` in favour of the one that the command starts; names it.
-    fn replace(&mut self, turn: &mut Turn, i: usize) -> Word {
-        let by = Name::from(turn.arena.get(turn.command.key));
-        let word = turn.findings.arena.add(self.streams[i].key.as_bytes());
-        self.streams[i].end(turn, Some(Box::new(by)));
+    fn replace(&mut self, call: &mut Call, i: usize) -> Word {
+        let by = Name::from(call.arena.get(call.command.key));
+        let word = call.findings.arena.add(self.streams[i].key.as_bytes());
+        self.streams[i].end(call, Some(Box::new(by)));
         self.forget_ended();
         word
     }
 
-    fn full(&self, turn: &mut Turn) -> Outcome {
+    fn full(&self, call: &mut Call) -> Outcome {
         let first = self.streams.iter().filter(|s| s.plays()).map(|s| s.expires).min();
-        let retry_after = first.map_or(Span::default(), |first| turn.now.until(first));
-        Outcome { retry_after, ..self.list(turn, Verdict::Full) }
+        let retry_after = first.map_or(Span::default(), |first| call.now.until(first));
+        Outcome { retry_after, ..self.list(call, Verdict::Full) }
     }
 
-    fn add(&mut self, turn: &Turn, position: Option<Position>, state: State) -> usize {
+    fn add(&mut self, call: &Call, position: Option<Position>, state: State) -> usize {
         self.streams.push(Stream {
-            key: Name::from(turn.arena.get(turn.command.key)),
-            expires: turn.now + turn.policy.lease,
+            key: Name::from(call.arena.get(call.command.key)),
+            expires: call.now + call.policy.lease,
             state,
             position: position.unwrap_or_default(),
         });
@@ -365,8 +359,8 @@ impl Account {
         }
     }
 
-    fn showing(&self, turn: &Turn, i: usize, verdict: Verdict, notes: Notes) -> Outcome {
-        let stream = Some(self.streams[i].shown(Word::default(), turn.now));
+    fn showing(&self, call: &Call, i: usize, verdict: Verdict, notes: Notes) -> Outcome {
+        let stream = Some(self.streams[i].shown(Word::default(), call.now));
         Outcome { verdict, stream, notes, ..Outcome::default() }
     }
 }
@@ -380,13 +374,13 @@ impl Stream {
         !matches!(self.state, State::Ended(_))
     }
 
-    fn renew(&mut self, turn: &Turn, position: Option<Position>) {
-        self.expires = turn.now + turn.policy.lease;
+    fn renew(&mut self, call: &Call, position: Option<Position>) {
+        self.expires = call.now + call.policy.lease;
         self.position = position.unwrap_or(self.position);
     }
 
-    fn end(&mut self, turn: &Turn, by: Option<Box<Name>>) {
-        self.expires = turn.now + turn.policy.lease;
+    fn end(&mut self, call: &Call, by: Option<Box<Name>>) {
+        self.expires = call.now + call.policy.lease;
         self.state = State::Ended(by);
     }
 

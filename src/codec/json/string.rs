@@ -13,12 +13,6 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// As it was written: the escapes are still in it.
-    #[must_use]
-    pub const fn raw(&self) -> &'a str {
-        self.raw
-    }
-
     /// What it means, if it was written without escapes: as nearly all text is.
     #[must_use]
     pub fn plain(&self) -> Option<&'a str> {
@@ -47,19 +41,24 @@ impl<'a> Text<'a> {
 ///
 /// `text` is UTF-8; it is taken as bytes so that whoever has checked that once need not do so again for a `&str`.
 pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
-    let mut rest = text;
-    out.reserve(rest.len() + 2);
+    out.reserve(text.len() + 2);
     out.push(b'"');
+    write_inside(text, out);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes of the string that means `text`.
+pub fn write_inside(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
     loop {
         let (plain, special) = rest.split_at(plain_run(rest));
         out.extend_from_slice(plain);
         let Some((&c, after)) = special.split_first() else {
-            break;
+            return;
         };
         write_escaped(c, out);
         rest = after;
     }
-    out.push(b'"');
 }
 
 fn write_escaped(c: u8, out: &mut Vec<u8>) {

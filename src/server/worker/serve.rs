@@ -17,11 +17,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{MAX_PIPELINED, Worker};
+use crate::app::counters::Wait;
 use crate::app::problem::Problem;
 use crate::app::{Exchange, Origin, Side};
 use crate::http::conn::{Received, Receiver};
 use crate::server::connection::{Io, Kept, MAX_DRAIN, Phase, READ};
-use crate::server::deadlines::Wait;
 use crate::server::poller::{Interest, Poll};
 
 impl Worker {
@@ -138,7 +138,7 @@ impl Worker {
                 Ok(Received::Incomplete) => break,
                 Ok(Received::AwaitsContinue) => {
                     connection.answer_due = true;
-                    self.exchanges.push((token, self.app.go_on(origin, &self.batch)));
+                    self.exchanges.push((token, Exchange::interim(origin)));
                     break;
                 }
                 Ok(Received::Request(request, len)) => {
