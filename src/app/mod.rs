@@ -194,13 +194,6 @@ impl Exchange {
     pub fn closes(&self) -> bool {
         self.persistence == Persistence::Close
     }
-
-    /// Whether the answer may be a list as long as a user's limit allows, and that is long.
-    pub fn may_be_long(&self, batch: &Batch) -> bool {
-        let Plan::Ask(entry) = self.plan else { return false };
-        let Command { action, limit, .. } = batch.entries[entry].command;
-        limit > LONG_LIST || action == Action::List
-    }
 }
 
 impl App {
@@ -250,6 +243,17 @@ impl App {
             exchange.request_id = self.ids.next(&mut batch.arena);
         }
         exchange
+    }
+
+    /// Whether the answer may list more streams than fit into some ten kilobytes.
+    pub fn may_be_long(&self, exchange: &Exchange, batch: &Batch) -> bool {
+        let Plan::Ask(entry) = exchange.plan else { return false };
+        let Command { action, limit, .. } = batch.entries[entry].command;
+        match action {
+            Action::Look | Action::End => false,
+            Action::List => true,
+            _ => limit > LONG_LIST || self.settings.when_full == WhenFull::Report,
+        }
     }
 
     /// The answer to bytes that are no request, or that never became one; the connection closes behind it. `known` is as

@@ -112,7 +112,7 @@ pub struct TokenArgs {
 /// The two kinds of tokens. A limit of `None` leaves it to the server's `--limit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenKind {
-    /// A random one, and the line for the users file that lets it in: `user:sha256[:limit][:admin]`. The user does
+    /// A random one, and the line for the users file that lets it in: `user:sha256[:limit[:admin]]`. The user does
     /// not begin with `#`, which would make that line a comment.
     Listed {
         /// The user's own limit: 1 to 1,000.

@@ -111,7 +111,7 @@ const OPTIONS: &[Opt] = &[
         name: "users",
         value: Some("FILE"),
         default: None,
-        help: "Let in the users of a file, a line each: user:sha256[:limit][:admin]",
+        help: "Let in the users of a file, a line each: user:sha256[:limit[:admin]]",
         set: |config, text| file(text).map(|path| config.credentials = Mode::Users(path)),
     },
     Opt {

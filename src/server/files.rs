@@ -55,18 +55,29 @@ pub fn load(mode: &Mode) -> Result<(Credentials, String), String> {
 pub fn keys(path: &Path) -> Result<Keys, String> {
     let mut text = Vec::new();
     let file = open(path)?;
-    file.take(MAX_SECRET)
-        .read_to_end(&mut text)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let read = file.take(MAX_SECRET + 1).read_to_end(&mut text);
+    if read.map_err(|error| format!("cannot read {}: {error}", path.display()))? as u64 > MAX_SECRET {
+        return Err(format!(
+            "{} is larger than any list of keys; name the file with the keys",
+            path.display()
+        ));
+    }
     Keys::read(&text).map_err(|(line, what)| at(path, line, &what))
 }
 
 fn users(path: &Path) -> Result<Users, String> {
-    // Counted first, so that the table is made once and in the right size.
-    let lines = BufReader::with_capacity(1 << 16, open(path)?);
-    let count = lines.split(b'\n').take_while(Result::is_ok).count();
-    let lines = BufReader::with_capacity(1 << 16, open(path)?);
-    Users::read(lines, count).map_err(|(line, what)| at(path, line, &what))
+    let mut lines = 0;
+    if path.is_file() {
+        // Counted first, so that the table is made once and in the right size. A pipe can be read only once.
+        let text = BufReader::with_capacity(1 << 16, open(path)?);
+        lines = text.split(b'\n').take_while(Result::is_ok).count();
+    }
+    let text = BufReader::with_capacity(1 << 16, open(path)?);
+    let users = Users::read(text, lines).map_err(|(line, what)| at(path, line, &what))?;
+    match users.count() {
+        0 => Err(format!("{} names no user; `streamer token USER` prints a line for it", path.display())),
+        _ => Ok(users),
+    }
 }
 
 fn open(path: &Path) -> Result<File, String> {

@@ -20,8 +20,8 @@ use crate::app::counters::Counters;
 
 /// How long to wait before the next attempt when `accept` has failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// How many refused connections may linger until their clients have read why.
-const MAX_REFUSED: usize = 256;
+/// How many connections are accepted before signals are heard again.
+const MAX_ACCEPTED: usize = 256;
 /// How often to look whether the workers are done, while stopping.
 const STOP_TICK: Duration = Duration::from_millis(5);
 
@@ -42,6 +42,8 @@ pub struct Listener {
     next: usize,
     /// A socket may hold connections that nobody will tell of again: the last `accept` failed.
     retry: bool,
+    /// A socket may hold more connections: it was the signals' turn.
+    more: bool,
 }
 
 /// What the listener hears that is not for a worker.
@@ -73,7 +75,18 @@ impl Listener {
             poller.add(listener.as_fd(), token)?;
         }
         let public = Some(public);
-        Ok(Self { public, admin, signals, poller, shared, inboxes, counters, next: 0, retry: false })
+        Ok(Self {
+            public,
+            admin,
+            signals,
+            poller,
+            shared,
+            inboxes,
+            counters,
+            next: 0,
+            retry: false,
+            more: false,
+        })
     }
 
     /// Accepts until told to stop; then until the workers are done, or `grace` has passed, or it is told once more.
@@ -107,6 +120,11 @@ impl Listener {
 
     fn turn(&mut self, events: &mut Vec<Event>, tick: Option<Duration>) -> Vec<Heard> {
         let mut timeout = tick;
+        if std::mem::take(&mut self.more) {
+            timeout = Some(Duration::ZERO);
+            self.accept_all(Side::Public);
+            self.accept_all(Side::Admin);
+        }
         if self.retry {
             // Slept and not waited: a level-triggered poller would tell of the same connection at once, and again.
             std::thread::sleep(BACK_OFF);
@@ -146,7 +164,13 @@ impl Listener {
     /// Deals what is waiting already, closes the public socket, and tells the workers. The admin listener goes on, so
     /// that `/readyz` can say what is happening.
     fn stop(&mut self) {
-        self.accept_all(Side::Public);
+        for _ in 0..16 {
+            self.more = false;
+            self.accept_all(Side::Public);
+            if !self.more {
+                break;
+            }
+        }
         if let Some(public) = self.public.take() {
             self.poller.remove(public.as_fd());
         }
@@ -155,7 +179,13 @@ impl Listener {
     }
 
     fn accept_all(&mut self, side: Side) {
-        loop {
+        let most = self.shared.most[side as usize] + self.shared.most_refused;
+        for _ in 0..MAX_ACCEPTED {
+            if self.shared.open[side as usize].load(Relaxed) >= most {
+                // So many are being told already that there is no room that these have to wait to be told.
+                self.retry = true;
+                return;
+            }
             let listener = match side {
                 Side::Public => self.public.as_ref(),
                 Side::Admin => self.admin.as_ref(),
@@ -175,6 +205,7 @@ impl Listener {
                 },
             }
         }
+        self.more = true;
     }
 
     fn deal(&mut self, stream: TcpStream, peer: SocketAddr, side: Side) {
@@ -188,13 +219,6 @@ impl Listener {
         let most = self.shared.most[side as usize];
         let open = self.shared.open[side as usize].fetch_add(1, Relaxed);
         let full = open >= most;
-        if open >= most + MAX_REFUSED {
-            // So many are being told already that there is no room that this one has to go without.
-            self.shared.open[side as usize].fetch_sub(1, Relaxed);
-            self.counters.refused.bump();
-            self.counters.closed.bump();
-            return;
-        }
         let inbox = if full { self.longest_idle() } else { self.next_inbox() };
         inbox.leave(Errand::Serve { stream, peer, side, full });
     }
@@ -211,7 +235,8 @@ impl Listener {
         let idle = (0..self.inboxes.len()).filter(|&i| self.inboxes[i].idle.load(Relaxed) > 0);
         match idle.min_by_key(|&i| self.inboxes[i].idle_since.load(Relaxed)) {
             Some(i) => {
-                self.inboxes[i].idle.fetch_sub(1, Relaxed);
+                // The worker may have just said that it has none.
+                let _ = self.inboxes[i].idle.fetch_update(Relaxed, Relaxed, |idle| idle.checked_sub(1));
                 &self.inboxes[i]
             }
             None => self.next_inbox(),

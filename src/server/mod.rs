@@ -42,16 +42,18 @@ use clock::Clock;
 use listener::Listener;
 use logger::Logger;
 use observer::Watcher;
-use shared::{Inbox, Shared};
+use shared::{Inbox, Room, Shared};
 use worker::{Parts, Worker};
 
 pub use files::keys;
 
-/// Descriptors that are no client connections: standard streams, listeners, signals, log, and a few at a worker each.
-const RESERVED_FILES: u64 = 32 + ADMIN_CONNECTIONS as u64;
-const FILES_PER_WORKER: u64 = 4;
-/// How many connections the admin listener may have, beside `--max-connections`: an operator wants in when all is full.
-const ADMIN_CONNECTIONS: usize = 64;
+/// Descriptors that are no connections: standard streams, listeners, signals, files; and a few for each worker.
+const RESERVED_FILES: usize = 16;
+const FILES_PER_WORKER: usize = 4;
+/// How many connections the admin listener may have, beside `--max-connections`.
+const MAX_ADMIN: usize = 64;
+/// How many refused connections may linger until their clients have read why.
+const MAX_REFUSED: usize = 256;
 
 /// A server that is bound and ready to run.
 pub struct Server {
@@ -126,8 +128,8 @@ impl Server {
         let address = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
         let listen = address(&public)?;
         let admin_address = admin.as_ref().map(address).transpose()?;
-        let max_connections = max_connections(&config);
-        let (shared, crew) = Crew::new(&config, store, credentials, max_connections, clock)?;
+        let room = room(&config);
+        let (shared, crew) = Crew::new(&config, store, credentials, room, clock)?;
         let listener = Listener::new(
             public,
             admin,
@@ -140,7 +142,7 @@ impl Server {
         Ok(Self {
             listen,
             admin: admin_address,
-            max_connections,
+            max_connections: room.public,
             credentials: said,
             shared,
             listener,
@@ -203,18 +205,12 @@ impl Crew {
         config: &Config,
         store: Arc<dyn Store>,
         credentials: Credentials,
-        max_connections: usize,
+        room: Room,
         clock: &Clock,
     ) -> Result<(Arc<Shared>, Self), String> {
         let failed = |error: io::Error| format!("cannot start a thread: {error}");
         let settings = Arc::new(settings(config));
-        let shared = Arc::new(Shared::new(
-            store,
-            settings,
-            credentials,
-            [max_connections, ADMIN_CONNECTIONS],
-            config.workers,
-        ));
+        let shared = Arc::new(Shared::new(store, settings, credentials, room, config.workers));
         let of_workers: Vec<Arc<Counters>> = (0..config.workers).map(|_| Arc::default()).collect();
         let [of_listener, of_sweeper, of_logger]: [Arc<Counters>; 3] = Default::default();
         let others = [&of_listener, &of_sweeper, &of_logger];
@@ -223,7 +219,7 @@ impl Crew {
             shared: Arc::clone(&shared),
             counters: of_workers.iter().chain(others).cloned().collect(),
             recent: recent.clone(),
-            max_connections,
+            max_connections: room.public,
             started: Instant::now(),
             start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         });
@@ -305,18 +301,19 @@ fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
 }
 
 /// `--max-connections`, or what the system has descriptors for.
-fn max_connections(config: &Config) -> usize {
-    let Ok(files) = sys::raise_file_limit() else { return config.max_connections };
-    let reserved = RESERVED_FILES + FILES_PER_WORKER * config.workers as u64;
-    let room = files.saturating_sub(reserved).max(1) as usize;
-    if room < config.max_connections {
+fn room(config: &Config) -> Room {
+    let files = sys::raise_file_limit().map_or(usize::MAX, |files| files as usize);
+    let spare = files.saturating_sub(RESERVED_FILES + FILES_PER_WORKER * config.workers);
+    let (admin, refused) = ((spare / 8).clamp(1, MAX_ADMIN), (spare / 8).min(MAX_REFUSED));
+    let public = spare.saturating_sub(admin + refused).max(1);
+    if public < config.max_connections {
         notice(&format!(
-            "{files} open files are allowed, so there can be {room} connections and not {}; raise it with `ulimit -n` \
+            "{files} open files are allowed, so there can be {public} connections and not {}; raise it with `ulimit -n` \
              or LimitNOFILE=",
             config.max_connections
         ));
     }
-    room.min(config.max_connections)
+    Room { public: public.min(config.max_connections), admin, refused }
 }
 
 /// Reads the files again, on a thread of its own: a million lines take a second, and connections go on coming.

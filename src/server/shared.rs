@@ -13,6 +13,17 @@ use crate::app::auth::Credentials;
 use crate::app::{Settings, Side};
 use crate::store::Store;
 
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Of clients.
+    pub public: usize,
+    /// Of operators, who want in when all is full.
+    pub admin: usize,
+    /// Of clients who are being told that there is no room.
+    pub refused: usize,
+}
+
 /// What every thread may ask.
 pub struct Shared {
     pub store: Arc<dyn Store>,
@@ -29,6 +40,8 @@ pub struct Shared {
     pub open: [AtomicUsize; 2],
     /// How many connections each [`Side`] may have.
     pub most: [usize; 2],
+    /// How many refused connections may linger until their clients have read why.
+    pub most_refused: usize,
     /// How many workers are still at work.
     pub working: AtomicUsize,
 }
@@ -39,7 +52,7 @@ impl Shared {
         store: Arc<dyn Store>,
         settings: Arc<Settings>,
         credentials: Credentials,
-        most: [usize; 2],
+        room: Room,
         workers: usize,
     ) -> Self {
         Self {
@@ -50,7 +63,8 @@ impl Shared {
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             open: Default::default(),
-            most,
+            most: [room.public, room.admin],
+            most_refused: room.refused,
             working: AtomicUsize::new(workers),
         }
     }

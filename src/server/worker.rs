@@ -275,7 +275,7 @@ impl Worker {
     /// Closes the connection that has been idle longest; false if none is. One whose next request is there already, only
     /// not yet read, is not idle.
     fn reclaim(&mut self) -> bool {
-        for _ in 0..self.deadlines.idle() {
+        for _ in 0..self.deadlines.idle().min(MAX_EVENTS) {
             let Some((slot, _)) = self.deadlines.longest_idle() else { break };
             let Some(connection) = self.connections.get_mut(slot) else { break };
             if !matches!(connection.stream.peek(&mut [0]), Ok(1..)) {

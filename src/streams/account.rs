@@ -213,7 +213,7 @@ impl Account {
         match (playing, &self.streams[i].state) {
             (Some(true), State::Paused { .. }) => {
                 if self.is_full(call) {
-                    if call.policy.when_full != WhenFull::Report {
+                    if call.policy.when_full != WhenFull::Report || self.playing() >= MAX_PLAYING {
                         return self.full(call);
                     }
                     notes.over_limit = true;

@@ -112,14 +112,15 @@ impl Credentials {
         if !is_name(user) {
             return Err(Failure::Malformed);
         }
-        let grant = match self {
-            Self::Open => Grant::default(),
-            Self::Users(users) => users.check(user, password)?,
-            Self::Signed(keys) => keys.check(user, password, wall)?,
+        let granted = match self {
+            Self::Open => Ok(Grant::default()),
+            Self::Users(users) => users.check(user, password),
+            Self::Signed(keys) => keys.check(user, password, wall),
         };
         // The password goes from memory as soon as it has been looked at.
         arena.bytes()[mark + colon..].fill(0);
         arena.bytes().truncate(mark + colon);
+        let grant = granted?;
         Ok(User { name: arena.since(mark), limit: grant.limit.unwrap_or(limit), admin: grant.admin })
     }
 

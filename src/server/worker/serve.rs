@@ -153,7 +153,7 @@ impl Worker {
                         self.deadlines.end(slot);
                         return end..end;
                     }
-                    if exchange.may_be_long(&self.batch) {
+                    if self.app.may_be_long(&exchange, &self.batch) {
                         // Answers that are not read must not fill the memory: the rest waits until this one is written.
                         connection.backlog = at < end;
                         break;
