@@ -197,7 +197,7 @@ fn streams(snapshot: &Snapshot, text: &mut String) {
     single(
         "streamer_users_at_limit",
         "gauge",
-        "Users who play as many streams as --limit allows, or more.",
+        "Users who play as many streams as --limit allows, or 8 or more under a higher limit.",
         snapshot.users_at_limit(),
         text,
     );

@@ -1,10 +1,9 @@
 //! Request content: bytes in, content at their front.
 //!
 //! ```text
-//!             ┌──────────────────────────────────────── LF ────┐
-//!             ▼                                                │
-//! Size ──▶ [Extension] ──CR──▶ SizeEnd ──▶ Data ──CR──▶ DataEnd
-//!                                 │
+//!             ┌─────────────────────────────────────────────── LF ───┐
+//!             ▼                                                      │
+//! Size ──▶ [Extension] ──CR──▶ SizeEnd ──LF──▶ Data ──▶ DataCr ──CR──▶ DataLf
 //!                                 └─ size 0 ──▶ Trailers ──empty line──▶ Done
 //! ```
 //!

@@ -3,7 +3,7 @@
 //! ```text
 //!           parse::Parser           body::Body
 //! bytes ──▶ Head (spans) ─────────▶ content ──────▶ Request   (conn.rs keeps what is incomplete)
-//! bytes ◀── encode ◀──────────────────────────────── Response
+//! bytes ◀── encode::Answer ◀───────────────────────── status, fields, content
 //! ```
 //!
 //! *Invariant:* nothing here reads a socket or a clock, and nothing here knows what a stream is.

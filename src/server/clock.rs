@@ -1,4 +1,6 @@
-//! The one place where the clocks are read: once when a turn begins, and once when its answers are made.
+//! The clocks of the workers and the sweeper: a worker reads them when a turn begins and when its answers are made.
+//!
+//! *Invariant:* steady time never goes back, and wall time is at most a second stale.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -6,20 +6,32 @@
 //!  signals                       store ◀── sweeper
 //! ```
 //!
-//! *Invariant:* threads are made here, once, and their number does not depend on the load.
+//! *Invariant:* threads are made here alone, and their number does not depend on the load; all but that of a reload live as
+//! long as the server.
+
+mod listener;
+
+mod worker;
+
+mod connection;
+
+mod deadlines;
+
+pub mod poller;
+
+mod sys;
+
+mod shared;
+
+mod logger;
+
+mod sweeper;
+
+mod observer;
 
 mod clock;
-mod connection;
-mod deadlines;
+
 mod files;
-mod listener;
-mod logger;
-mod observer;
-pub mod poller;
-mod shared;
-mod sweeper;
-mod sys;
-mod worker;
 
 use core::net::SocketAddr;
 use std::io::{self, Write};
