@@ -10,7 +10,7 @@ use crate::time::{self, Timestamp};
 /// RFC 9110 section 15.2.1. Interim, so that it has no fields at all.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The fields that all answers of a second share, with the empty line before none of them.
+/// The field lines that all answers of one second have in common: `Date`, `Cache-Control`, and what CORS needs.
 pub struct Shared {
     second: u64,
     lines: Vec<u8>,
