@@ -79,9 +79,11 @@ impl Problem {
             Self::Late { content: false } => "The head did not arrive within 10 seconds; send it at once.",
             Self::Late { content: true } => "The body did not arrive within 10 seconds; send it at once.",
             Self::NoCapacity => "There are as many connections as there may be; try again later.",
-            Self::NoPath => "There is nothing at this path; streams are at `/?id=VIDEO`.",
+            Self::NoPath => "There is nothing at this path; `/` is where to begin.",
             Self::Method(_) => "This path does not have this method; `Allow` names those it has.",
-            Self::UnknownMethod => "This method is not implemented; methods are in capitals.",
+            Self::UnknownMethod => {
+                "This method is not implemented; use one that `OPTIONS` names, in capitals."
+            }
             Self::Credentials => {
                 "Valid credentials are needed; send `Authorization: Basic` with user and token."
             }

@@ -26,15 +26,14 @@ pub fn load(mode: &Mode) -> Result<(Credentials, String), String> {
         Mode::Open => Ok((Credentials::Open, "anybody is let in (--open)".into())),
         Mode::Users(path) => {
             let users = users(path)?;
-            let said = format!("{} users from {}", users.count(), path.display());
+            let plural = if users.count() == 1 { "" } else { "s" };
+            let said = format!("{} user{plural} from {}", users.count(), path.display());
             Ok((Credentials::Users(users), said))
         }
         Mode::Secret(path) => {
             let keys = keys(path)?;
-            let mut said = format!("{} keys from {}", keys.count(), path.display());
-            if keys.count() == 1 {
-                said = format!("1 key from {}", path.display());
-            }
+            let plural = if keys.count() == 1 { "" } else { "s" };
+            let mut said = format!("{} key{plural} from {}", keys.count(), path.display());
             if is_world_readable(path) {
                 let _ = write!(
                     said,
@@ -51,7 +50,7 @@ pub fn load(mode: &Mode) -> Result<(Credentials, String), String> {
 ///
 /// # Errors
 ///
-/// As for [`load`].
+/// A sentence with the file, the line and what is wrong.
 pub fn keys(path: &Path) -> Result<Keys, String> {
     let mut text = Vec::new();
     let file = open(path)?;

@@ -106,6 +106,8 @@ pub struct Inbox {
     pub idle: AtomicUsize,
     /// How many of the worker's connections hold a buffer.
     pub holding: AtomicUsize,
+    /// How many did at most since the sweeper last looked.
+    pub held: AtomicUsize,
 }
 
 impl Inbox {
@@ -115,8 +117,8 @@ impl Inbox {
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
         let idle_since = AtomicU64::new(u64::MAX);
-        let (idle, holding) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Ok((Self { errands: Mutex::default(), bell, idle_since, idle, holding }, Bell(heard)))
+        let [idle, holding, held] = Default::default();
+        Ok((Self { errands: Mutex::default(), bell, idle_since, idle, holding, held }, Bell(heard)))
     }
 
     /// Leaves an errand.

@@ -37,9 +37,11 @@ pub fn run(shared: &Shared, inboxes: &[Arc<Inbox>], counters: &Counters, mut clo
 
 /// Gives back the memory that a flood of connections had taken, once it has passed. Returns the new peak.
 fn after_flood(inboxes: &[Arc<Inbox>], peak: usize) -> usize {
-    let holding = inboxes.iter().map(|inbox| inbox.holding.load(Relaxed)).sum();
+    let holding: usize = inboxes.iter().map(|inbox| inbox.holding.load(Relaxed)).sum();
+    let held: usize = inboxes.iter().map(|inbox| inbox.held.swap(0, Relaxed)).sum();
+    let peak = peak.max(held);
     if peak < FLOOD || holding > peak / 4 {
-        return peak.max(holding);
+        return peak;
     }
     sys::release_memory();
     holding

@@ -222,7 +222,11 @@ impl Worker {
         let idle_since = self.deadlines.longest_idle().map_or(u64::MAX, |(_, since)| since.millis());
         self.inbox.idle_since.store(idle_since, Relaxed);
         self.inbox.idle.store(self.deadlines.idle(), Relaxed);
-        self.inbox.holding.store(self.deadlines.holding(), Relaxed);
+        let holding = self.deadlines.holding();
+        self.inbox.holding.store(holding, Relaxed);
+        if holding > self.inbox.held.load(Relaxed) {
+            self.inbox.held.store(holding, Relaxed);
+        }
     }
 
     fn answer_bell(&mut self) {

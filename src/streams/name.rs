@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 /// As many bytes as fit beside the length and the tag in the 24 bytes that a `String` would take.
 const INLINE: usize = 22;
 
-/// A byte string, at most [`INLINE`] bytes of it in place and longer ones in a box.
+/// A byte string: up to 22 bytes stand in place, longer ones in a box.
 ///
 /// It compares and hashes as the bytes it holds, so a map of names is asked with a `&[u8]`.
 #[derive(Clone)]

@@ -686,7 +686,7 @@ fn who_does_not_say_who_they_are_is_told_how() {
 fn paths_and_methods_that_are_not_there_are_told_apart() {
     let server = Server::start(&[]);
     let mut client = server.connect();
-    let no_path = "There is nothing at this path; streams are at `/?id=VIDEO`.";
+    let no_path = "There is nothing at this path; `/` is where to begin.";
     for target in
         ["/nope", "//", "/index.html", "/healthz/", "/Healthz", "/metrics", "/users/alice", "/stats", "/%2F"]
     {
@@ -704,7 +704,7 @@ fn paths_and_methods_that_are_not_there_are_told_apart() {
         check_problem(&answer, 405, "Method Not Allowed", no_method);
         assert_eq!(answer.field("allow"), Some(allow), "{call}");
     }
-    let unknown = "This method is not implemented; methods are in capitals.";
+    let unknown = "This method is not implemented; use one that `OPTIONS` names, in capitals.";
     for call in ["BREW /?id=V", "get /?id=V", "PROPFIND /", "GETS /", "GET- /", "BREW /healthz"] {
         check_problem(&client.call("alice", call, ""), 501, "Not Implemented", unknown);
     }
