@@ -5,7 +5,7 @@
 use super::problem::{self, Problem};
 use super::{Observer, Saying, Settings, endpoint, metrics, stats};
 use crate::codec::{decimal, json};
-use crate::http::encode::{Answer, Persistence, Shared};
+use crate::http::encode::{Answer, CommonFields, Persistence};
 use crate::http::status::Status;
 use crate::streams::batch::{Action, Arena, Batch, Entry, Outcome, Replace, Shown, Verdict, id_and_device};
 
@@ -14,7 +14,7 @@ const JSON: &str = "application/json";
 /// All that an answer begins with but its status.
 pub(super) struct Begun<'a> {
     pub(super) out: &'a mut Vec<u8>,
-    pub(super) shared: &'a Shared,
+    pub(super) common: &'a CommonFields,
     pub(super) request_id: &'a [u8],
     pub(super) persistence: Persistence,
     pub(super) head_only: bool,
@@ -22,7 +22,7 @@ pub(super) struct Begun<'a> {
 
 impl Begun<'_> {
     fn status(&mut self, status: Status) -> Answer<'_> {
-        Answer::begin(self.out, status, self.shared, self.request_id, self.persistence, self.head_only)
+        Answer::begin(self.out, status, self.common, self.request_id, self.persistence, self.head_only)
     }
 }
 
@@ -219,7 +219,7 @@ pub(super) fn saying(
         Saying::Problem(problem) => return self::problem(begun, problem),
         Saying::Ready if !observer.is_ready() => return self::problem(begun, Problem::Stopping),
         Saying::Options(allow) => {
-            let grants_cors = begun.shared.grants_cors();
+            let grants_cors = begun.common.grants_cors();
             let mut answer = begun.status(Status::NoContent);
             answer.field("Allow", allow.as_bytes());
             if grants_cors {

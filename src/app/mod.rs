@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use crate::config::Template;
 use crate::http::conn::Request;
-use crate::http::encode::{CONTINUE, Persistence, Shared};
+use crate::http::encode::{CONTINUE, CommonFields, Persistence};
 use crate::http::status::Status;
 use crate::http::{Head, Method, Version};
 use crate::streams::account::WhenFull;
@@ -108,7 +108,7 @@ pub struct App {
     recent: Arc<Recent>,
     ids: RequestIds,
     /// The fields that all answers of a second share, for each [`Side`].
-    shared: [Shared; 2],
+    common: [CommonFields; 2],
     now: Now,
     /// Lines of the access log, to be taken away by the worker.
     pub lines: Vec<u8>,
@@ -116,7 +116,7 @@ pub struct App {
 
 /// Who sent a request, and when.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin {
+pub struct Source {
     /// Which listener it came through.
     pub side: Side,
     /// The other end.
@@ -128,7 +128,7 @@ pub struct Origin {
 /// One request between its decoding and its answer. Its words are in the batch's arena.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
-    origin: Origin,
+    source: Source,
     method: Method,
     persistence: Persistence,
     request_id: Word,
@@ -171,15 +171,15 @@ pub enum Saying {
 
 impl Exchange {
     /// The interim answer to a client that waits for it.
-    pub fn interim(origin: Origin) -> Self {
-        Self::new(origin, Method::Unknown, Plan::Continue)
+    pub fn interim(source: Source) -> Self {
+        Self::new(source, Method::Unknown, Plan::Continue)
     }
 
-    fn new(origin: Origin, method: Method, plan: Plan) -> Self {
+    fn new(source: Source, method: Method, plan: Plan) -> Self {
         let none = Word::default();
         let persistence = Persistence::Keep;
         Self {
-            origin,
+            source,
             method,
             persistence,
             request_id: none,
@@ -205,15 +205,15 @@ impl App {
         counters: Arc<Counters>,
         recent: Arc<Recent>,
     ) -> Self {
-        let shared = [Shared::new(settings.cors.clone()), Shared::new(None)];
+        let common = [CommonFields::new(settings.cors.clone()), CommonFields::new(None)];
         let (ids, now, lines) = (RequestIds::new(), Now::default(), Vec::new());
-        Self { settings, credentials, observer, counters, recent, ids, shared, now, lines }
+        Self { settings, credentials, observer, counters, recent, ids, common, now, lines }
     }
 
     /// Begins a turn: from here on it is `now`.
     pub fn begin(&mut self, now: Now) {
         self.now = now;
-        self.shared.iter_mut().for_each(|shared| shared.refresh(now.wall));
+        self.common.iter_mut().for_each(|common| common.refresh(now.wall));
     }
 
     /// Lets other people in than so far.
@@ -222,17 +222,17 @@ impl App {
     }
 
     /// Decodes a request: adds its command to the batch, or finds its answer.
-    pub fn decode(&mut self, origin: Origin, request: &Request, batch: &mut Batch) -> Exchange {
+    pub fn decode(&mut self, source: Source, request: &Request, batch: &mut Batch) -> Exchange {
         let head = &request.head;
-        let mut exchange = self.begin_exchange(origin, head, request.bytes, batch);
+        let mut exchange = self.begin_exchange(source, head, request.bytes, batch);
         exchange.persistence = match (head.keep_alive, head.version) {
             (false, _) => Persistence::Close,
             (true, Version::Http10) => Persistence::KeepSaid,
             (true, Version::Http11) => Persistence::Keep,
         };
-        let plan = match origin.side {
+        let plan = match source.side {
             Side::Public => self.route(request, &mut exchange.user, batch),
-            Side::Admin => self.route_admin(request, origin.peer, &mut exchange.user, batch),
+            Side::Admin => self.route_admin(request, source.peer, &mut exchange.user, batch),
         };
         exchange.plan = plan.unwrap_or_else(|problem| Plan::Say(Saying::Problem(problem)));
         if head.method == Method::Connect {
@@ -260,14 +260,14 @@ impl App {
     /// much of the head as there is, and the bytes that it is of.
     pub fn refuse(
         &mut self,
-        origin: Origin,
+        source: Source,
         problem: Problem,
         known: Option<(&Head, &[u8])>,
         batch: &mut Batch,
     ) -> Exchange {
         let mut exchange = match known {
-            Some((head, bytes)) => self.begin_exchange(origin, head, bytes, batch),
-            None => Exchange::new(origin, Method::Unknown, Plan::Continue),
+            Some((head, bytes)) => self.begin_exchange(source, head, bytes, batch),
+            None => Exchange::new(source, Method::Unknown, Plan::Continue),
         };
         if exchange.request_id.is_empty() {
             exchange.request_id = self.ids.next(&mut batch.arena);
@@ -278,8 +278,8 @@ impl App {
     }
 
     /// An exchange that knows what the head says of itself.
-    fn begin_exchange(&self, origin: Origin, head: &Head, bytes: &[u8], batch: &mut Batch) -> Exchange {
-        let mut exchange = Exchange::new(origin, head.method, Plan::Continue);
+    fn begin_exchange(&self, source: Source, head: &Head, bytes: &[u8], batch: &mut Batch) -> Exchange {
+        let mut exchange = Exchange::new(source, head.method, Plan::Continue);
         if !head.request_id.is_empty() {
             exchange.request_id = batch.arena.add(head.request_id.of(bytes));
         }
@@ -302,7 +302,7 @@ impl App {
         let persistence = if close { Persistence::Close } else { exchange.persistence };
         let mut begun = answer::Begun {
             out,
-            shared: &self.shared[exchange.origin.side as usize],
+            common: &self.common[exchange.source.side as usize],
             request_id: batch.arena.get(exchange.request_id),
             persistence,
             head_only: exchange.method == Method::Head,
@@ -316,7 +316,7 @@ impl App {
     }
 
     fn record(&mut self, exchange: &Exchange, status: Status, micros: u64, batch: &Batch) {
-        let took = micros.saturating_sub(exchange.origin.arrived);
+        let took = micros.saturating_sub(exchange.source.arrived);
         self.counters.answered(exchange.method, status, took);
         let mut count = None;
         if let Plan::Ask(entry) = exchange.plan {
@@ -331,7 +331,7 @@ impl App {
         let Some(format) = self.settings.log else { return };
         log::Line {
             arrived: Timestamp::from_millis(self.now.wall.millis().saturating_sub(took / 1000)),
-            peer: exchange.origin.peer,
+            peer: exchange.source.peer,
             request_id: batch.arena.get(exchange.request_id),
             request: batch.arena.get(exchange.request),
             user: batch.arena.get(exchange.user),

@@ -1,9 +1,9 @@
 //! What the program is asked to do: arguments and environment in, one [`Command`] out.
 //!
 //! ```text
-//! arguments ─┐                 one row an option
-//! environment┼─▶ parse ──────▶ table ──────▶ values, template ──▶ Config
-//!            └─▶ --help ◀──────┘
+//! arguments, environment ──▶ parse ──▶ Command::Serve(Config)
+//!                              │ reads by
+//!                            table ──▶ --help            each row sets one field, through values and template
 //! ```
 //!
 //! *Invariant:* nothing here opens a socket or a file, starts a thread or reads a clock, nor asks the system for

@@ -11,14 +11,14 @@ use crate::time::{self, Timestamp};
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The field lines that all answers of one second have in common: `Date`, `Cache-Control`, and what CORS needs.
-pub struct Shared {
+pub struct CommonFields {
     second: u64,
     lines: Vec<u8>,
     /// `--cors`: what a browser has to be told beside every answer.
     origin: Option<String>,
 }
 
-impl Shared {
+impl CommonFields {
     /// For a server whose answers scripts from `origin` may read.
     pub fn new(origin: Option<String>) -> Self {
         Self { second: u64::MAX, lines: Vec::new(), origin }
@@ -74,13 +74,13 @@ impl<'a> Answer<'a> {
     pub fn begin(
         out: &'a mut Vec<u8>,
         status: Status,
-        shared: &Shared,
+        common: &CommonFields,
         request_id: &[u8],
         persistence: Persistence,
         head_only: bool,
     ) -> Self {
         out.extend_from_slice(status.line().as_bytes());
-        out.extend_from_slice(&shared.lines);
+        out.extend_from_slice(&common.lines);
         out.extend_from_slice(b"X-Request-Id: ");
         out.extend_from_slice(request_id);
         out.extend_from_slice(match persistence {
@@ -137,17 +137,17 @@ impl<'a> Answer<'a> {
 mod tests {
     use super::*;
 
-    fn shared(origin: Option<&str>) -> Shared {
-        let mut shared = Shared::new(origin.map(String::from));
-        shared.refresh(Timestamp::from_millis(784_111_777_999));
-        shared
+    fn common(origin: Option<&str>) -> CommonFields {
+        let mut common = CommonFields::new(origin.map(String::from));
+        common.refresh(Timestamp::from_millis(784_111_777_999));
+        common
     }
 
     #[track_caller]
     fn check(length: usize, head_only: bool, persistence: Persistence, expected_fields: &str) {
         let mut out = b"before".to_vec();
-        let shared = shared(None);
-        let mut answer = Answer::begin(&mut out, Status::Ok, &shared, b"id-1", persistence, head_only);
+        let common = common(None);
+        let mut answer = Answer::begin(&mut out, Status::Ok, &common, b"id-1", persistence, head_only);
         answer.field("Allow", b"GET");
         answer.content("text/plain", |out| out.resize(out.len() + length, b'x'));
         let content = if head_only { String::new() } else { "x".repeat(length) };
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_204_has_neither_content_nor_length() {
         let mut out = Vec::new();
-        Answer::begin(&mut out, Status::NoContent, &shared(None), b"i", Persistence::Keep, false)
+        Answer::begin(&mut out, Status::NoContent, &common(None), b"i", Persistence::Keep, false)
             .without_content();
         let text = String::from_utf8(out).unwrap();
         assert!(
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn every_answer_tells_a_browser_who_may_read_it() {
         for (origin, vary) in [("https://app.example", true), ("*", false)] {
-            let lines = String::from_utf8(shared(Some(origin)).lines).unwrap();
+            let lines = String::from_utf8(common(Some(origin)).lines).unwrap();
             assert!(lines.contains(&format!("\r\nAccess-Control-Allow-Origin: {origin}\r\n")), "{lines}");
             assert_eq!(lines.contains("\r\nVary: Origin\r\n"), vary, "{lines}");
         }
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn the_date_follows_the_clock() {
-        let mut shared = shared(None);
-        shared.refresh(Timestamp::from_millis(784_111_778_000));
-        assert!(shared.lines.starts_with(b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"));
+        let mut common = common(None);
+        common.refresh(Timestamp::from_millis(784_111_778_000));
+        assert!(common.lines.starts_with(b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"));
     }
 }

@@ -25,15 +25,15 @@ pub struct Connection {
     /// `kept` may hold a whole request: it was another connection's turn.
     pub backlog: bool,
     /// The poller has told of the end, which it does once; it may stand behind bytes that are still to be read.
-    pub ends: bool,
+    pub hup: bool,
     /// The end has been read: the client has sent its last byte.
-    pub ended: bool,
+    pub eof: bool,
     /// The last turn in which it was read from.
     pub visited: u64,
     /// A request of this turn has not been answered yet.
     pub answer_due: bool,
     /// It is in the list of those to be visited in the next turn.
-    pub listed: bool,
+    pub to_revisit: bool,
     /// When the first byte of the current request was read, in microseconds.
     pub arrived: u64,
     /// What has been read and is not yet a whole request.
@@ -114,11 +114,11 @@ impl Connection {
             phase: Phase::Open,
             unread: false,
             backlog: false,
-            ends: false,
-            ended: false,
+            hup: false,
+            eof: false,
             visited: 0,
             answer_due: false,
-            listed: false,
+            to_revisit: false,
             arrived: 0,
             kept: None,
             output: None,
@@ -128,8 +128,8 @@ impl Connection {
     /// Reads into `buffer` once. A read that does not fill it has emptied the socket.
     pub fn read(&mut self, buffer: &mut [u8]) -> Io {
         let read = io(self.stream.read(buffer));
-        self.ended |= read == Io::Done(0);
-        self.unread = !self.ended && (self.ends || read == Io::Done(buffer.len()));
+        self.eof |= read == Io::Done(0);
+        self.unread = !self.eof && (self.hup || read == Io::Done(buffer.len()));
         read
     }
 

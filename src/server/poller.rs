@@ -37,7 +37,7 @@ pub struct Event {
     /// As given to `add`.
     pub token: u64,
     /// The other end has sent its last byte, or the connection has failed: reading will come to an end.
-    pub ends: bool,
+    pub hup: bool,
 }
 
 /// What both pollers can do.
@@ -106,7 +106,7 @@ impl Poll for Epoll {
         events.clear();
         events.extend(self.ready[..ready].iter().map(|event| Event {
             token: event.token,
-            ends: event.events & !(sys::EPOLLIN | sys::EPOLLOUT) != 0,
+            hup: event.events & !(sys::EPOLLIN | sys::EPOLLOUT) != 0,
         }));
         Ok(())
     }
@@ -168,8 +168,8 @@ impl Poll for PollSet {
             let place = (self.from + step) % count;
             let revents = self.fds[place].revents;
             if revents != 0 {
-                let ends = revents & !(sys::POLLIN | sys::POLLOUT) != 0;
-                events.push(Event { token: self.tokens[place], ends });
+                let hup = revents & !(sys::POLLIN | sys::POLLOUT) != 0;
+                events.push(Event { token: self.tokens[place], hup });
             }
             if events.len() == self.batch {
                 self.from = place + 1;
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(tokens(&wait(&mut poller, SOON)), [u64::MAX], "what was there before it was added");
         (&b).read_exact(&mut [0; 5]).unwrap();
         far_a.write_all(b"x").unwrap();
-        assert_eq!(wait(&mut poller, SOON), [Event { token: 7, ends: false }]);
+        assert_eq!(wait(&mut poller, SOON), [Event { token: 7, hup: false }]);
         (&a).read_exact(&mut [0; 1]).unwrap();
         assert_eq!(tokens(&wait(&mut poller, NOW)), [0; 0], "nothing new");
     }
@@ -227,7 +227,7 @@ mod tests {
         let (a, far) = pair();
         poller.add(a.as_fd(), 1).unwrap();
         drop(far);
-        assert_eq!(wait(&mut poller, SOON), [Event { token: 1, ends: true }]);
+        assert_eq!(wait(&mut poller, SOON), [Event { token: 1, hup: true }]);
     }
 
     fn tells_room_to_write_only_to_who_waits_for_it<P: Poll>() {

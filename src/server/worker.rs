@@ -61,7 +61,7 @@ pub struct Worker {
     connections: Slab<Connection>,
     deadlines: Deadlines,
     /// Connections to be visited in the next turn though nobody will tell of them, by their tokens.
-    listed: VecDeque<u64>,
+    to_revisit: VecDeque<u64>,
     /// Those to be visited in this turn.
     visiting: Vec<u64>,
     /// How many turns there have been; a connection remembers in which it was visited.
@@ -118,7 +118,7 @@ impl Worker {
             poller,
             connections: Slab::new(),
             deadlines: Deadlines::new(),
-            listed: VecDeque::new(),
+            to_revisit: VecDeque::new(),
             visiting: Vec::new(),
             turn: 0,
             buffer: vec![0; BUFFER].into(),
@@ -180,11 +180,11 @@ impl Worker {
 
     /// Reads from whoever was left for this turn, and from whoever the poller tells of. Returns whether the bell was rung.
     fn read_all(&mut self, events: &[Event]) -> bool {
-        self.visit_listed();
+        self.revisit_all();
         let mut rung = false;
         for event in events {
             match self.connections.slot(event.token) {
-                Some(slot) => self.wake(slot, event.ends),
+                Some(slot) => self.wake(slot, event.hup),
                 // Or it was closed earlier in this turn.
                 None => rung |= event.token == BELL,
             }
@@ -194,7 +194,7 @@ impl Worker {
 
     /// Until the next deadline; not at all when somebody is to be visited or answered.
     fn timeout(&self) -> Option<Duration> {
-        if !self.listed.is_empty() || !self.exchanges.is_empty() {
+        if !self.to_revisit.is_empty() || !self.exchanges.is_empty() {
             return Some(Duration::ZERO);
         }
         let due = self.deadlines.next().into_iter().chain(self.stop_by).min()?;
@@ -250,7 +250,7 @@ impl Worker {
     fn read_once_more(&mut self, slot: u32) {
         if let Some(connection) = self.connections.get_mut(slot) {
             connection.unread = true;
-            self.list(slot);
+            self.revisit(slot);
         }
     }
 
@@ -293,14 +293,15 @@ impl Worker {
         false
     }
 
-    fn visit_listed(&mut self) {
+    /// Visits whoever was left for this turn.
+    fn revisit_all(&mut self) {
         // As many as there may be events, so that many long pipelines make no long turn.
-        let count = self.listed.len().min(MAX_EVENTS);
-        self.visiting.extend(self.listed.drain(..count));
+        let count = self.to_revisit.len().min(MAX_EVENTS);
+        self.visiting.extend(self.to_revisit.drain(..count));
         for i in 0..count {
             let Some(slot) = self.connections.slot(self.visiting[i]) else { continue };
             if let Some(connection) = self.connections.get_mut(slot) {
-                connection.listed = false;
+                connection.to_revisit = false;
             }
             self.visit(slot);
         }
@@ -321,12 +322,13 @@ impl Worker {
         }
     }
 
-    fn list(&mut self, slot: u32) {
+    /// Has a connection visited in the next turn.
+    fn revisit(&mut self, slot: u32) {
         let token = self.connections.token(slot);
         if let Some(connection) = self.connections.get_mut(slot)
-            && !std::mem::replace(&mut connection.listed, true)
+            && !std::mem::replace(&mut connection.to_revisit, true)
         {
-            self.listed.push_back(token);
+            self.to_revisit.push_back(token);
         }
     }
 

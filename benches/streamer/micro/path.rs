@@ -6,7 +6,7 @@ use std::sync::Arc;
 use streamer::app::auth::Credentials;
 use streamer::app::log::Format;
 use streamer::app::metrics::Snapshot;
-use streamer::app::{App, Exchange, Observer, Origin, Settings, Side};
+use streamer::app::{App, Exchange, Observer, Settings, Side, Source};
 use streamer::http::conn::{Received, Receiver};
 use streamer::store::Store;
 use streamer::store::memory::Memory;
@@ -62,9 +62,9 @@ impl Path {
         self.exchanges.clear();
         self.app.begin(NOW);
         let mut from = 0;
-        let origin = Origin { side: Side::Public, peer: ([127, 0, 0, 1], 50_000).into(), arrived: 0 };
+        let source = Source { side: Side::Public, peer: ([127, 0, 0, 1], 50_000).into(), arrived: 0 };
         while let Ok(Received::Request(request, len)) = Receiver::default().receive(&mut bytes[from..]) {
-            self.exchanges.push(self.app.decode(origin, &request, &mut self.batch));
+            self.exchanges.push(self.app.decode(source, &request, &mut self.batch));
             from += len;
             if from == bytes.len() {
                 break;

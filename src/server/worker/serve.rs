@@ -19,20 +19,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{MAX_PIPELINED, Worker};
 use crate::app::counters::Wait;
 use crate::app::problem::Problem;
-use crate::app::{Exchange, Origin, Side};
+use crate::app::{Exchange, Side, Source};
 use crate::http::conn::{Received, Receiver};
 use crate::server::connection::{Io, Kept, MAX_DRAIN, Phase, READ};
 use crate::server::poller::{Interest, Poll};
 
 impl Worker {
     /// Something has happened to a connection.
-    pub(super) fn wake(&mut self, slot: u32, ends: bool) {
+    pub(super) fn wake(&mut self, slot: u32, hup: bool) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.unread = true;
-        connection.ends |= ends;
+        connection.hup |= hup;
         if connection.visited == self.turn {
             // One visit a turn, so that a connection's answers go out together and in order.
-            return self.list(slot);
+            return self.revisit(slot);
         }
         if connection.output.is_some() {
             self.flush(slot);
@@ -129,7 +129,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(slot) else { return end..end };
         let mut requests = 0;
         while at < end {
-            let origin = Origin { side: connection.side, peer: connection.peer, arrived: connection.arrived };
+            let source = Source { side: connection.side, peer: connection.peer, arrived: connection.arrived };
             if requests == MAX_PIPELINED {
                 connection.backlog = true;
                 break;
@@ -138,11 +138,11 @@ impl Worker {
                 Ok(Received::Incomplete) => break,
                 Ok(Received::AwaitsContinue) => {
                     connection.answer_due = true;
-                    self.exchanges.push((token, Exchange::interim(origin)));
+                    self.exchanges.push((token, Exchange::interim(source)));
                     break;
                 }
                 Ok(Received::Request(request, len)) => {
-                    let exchange = self.app.decode(origin, &request, &mut self.batch);
+                    let exchange = self.app.decode(source, &request, &mut self.batch);
                     connection.answer_due = true;
                     self.exchanges.push((token, exchange));
                     at += len;
@@ -161,7 +161,7 @@ impl Worker {
                 }
                 Err(refusal) => {
                     let known = receiver.head().map(|head| (head, &self.buffer[at..end]));
-                    let exchange = self.app.refuse(origin, Problem::Framing(refusal), known, &mut self.batch);
+                    let exchange = self.app.refuse(source, Problem::Framing(refusal), known, &mut self.batch);
                     self.close_behind(slot, exchange);
                     return end..end;
                 }
@@ -200,8 +200,8 @@ impl Worker {
             connection.kept = Some(kept);
         }
         if connection.backlog || connection.unread {
-            self.list(slot);
-        } else if connection.ended {
+            self.revisit(slot);
+        } else if connection.eof {
             self.half_closed(slot);
         }
     }
@@ -221,9 +221,9 @@ impl Worker {
     /// Answers that no request can be had from this connection any more; `kept` is what has come of one.
     pub(super) fn refuse(&mut self, slot: u32, problem: Problem, kept: Option<&Kept>) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
-        let origin = Origin { side: connection.side, peer: connection.peer, arrived: connection.arrived };
+        let source = Source { side: connection.side, peer: connection.peer, arrived: connection.arrived };
         let known = kept.and_then(|kept| Some((kept.receiver.head()?, &kept.bytes[..])));
-        let exchange = self.app.refuse(origin, problem, known, &mut self.batch);
+        let exchange = self.app.refuse(source, problem, known, &mut self.batch);
         self.close_behind(slot, exchange);
     }
 
@@ -313,13 +313,13 @@ impl Worker {
             }
         } else if connection.phase == Phase::Closing {
             let shut = connection.stream.shutdown(std::net::Shutdown::Write);
-            if connection.ended || shut.is_err() {
+            if connection.eof || shut.is_err() {
                 return self.close(slot);
             }
             connection.phase = Phase::Draining { bytes: 0 };
             self.deadlines.begin(slot, Wait::Drain, self.now.steady);
             if connection.unread {
-                self.list(slot);
+                self.revisit(slot);
             }
         }
     }
@@ -334,7 +334,7 @@ impl Worker {
             Io::Done(read @ 1..) if drained < MAX_DRAIN => {
                 connection.phase = Phase::Draining { bytes: drained + read };
                 if connection.unread {
-                    self.list(slot);
+                    self.revisit(slot);
                 }
             }
             Io::Done(_) | Io::Failed => self.close(slot),
