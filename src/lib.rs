@@ -13,6 +13,7 @@
 //! One [turn](server) of a worker takes every ready connection's requests that way, all commands in one batch: wait, read,
 //! decode, give up on whoever is due, execute, answer.
 //!
+//! 0. `sys`: the few system calls that std lacks, and all the unsafe code.
 //! 1. [`time`]: points and lengths of time. Nobody reads a clock but the server; `now` is an argument.
 //! 2. [`codec`]: base64, JSON, urlencoded, SHA-256, each from its specification.
 //! 3. [`http`]: heads and bodies in, answers out.
@@ -21,6 +22,8 @@
 //! 6. [`config`]: one table of options, from which flags, variables and `--help` follow.
 //! 7. [`app`]: what a request means.
 //! 8. [`server`]: the listener, the workers, the log. `main.rs`, `check.rs` and `token.rs` are the program around it.
+
+mod sys;
 
 pub mod time;
 

@@ -6,7 +6,7 @@ mod token;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use streamer::config::{self, Command, Config};
+use streamer::config::{self, Config, Invocation};
 use streamer::server::{Server, Signals, notice};
 
 /// A bad flag or variable.
@@ -22,10 +22,10 @@ fn main() -> ExitCode {
         Err(error) => return fail(USAGE, &error.to_string()),
     };
     let done = match command {
-        Command::Serve(config) => return serve(config),
-        Command::Token(args) => token::make(&args).and_then(|said| say(&said)),
-        Command::Check(args) => check::check(&args),
-        Command::Help(text) | Command::Version(text) => say(&text),
+        Invocation::Serve(config) => return serve(config),
+        Invocation::Token(args) => token::make(&args).and_then(|said| say(&said)),
+        Invocation::Check(args) => check::check(&args),
+        Invocation::Help(text) | Invocation::Version(text) => say(&text),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

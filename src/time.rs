@@ -38,33 +38,33 @@ impl Timestamp {
     }
 
     /// The point `span` later, at most [`Timestamp::MAX`].
-    pub const fn plus(self, span: Span) -> Self {
+    pub const fn plus(self, span: Millis) -> Self {
         Self(self.0.saturating_add(span.0))
     }
 
     /// How long it is from here until `later`: nothing when `later` has passed already.
-    pub const fn until(self, later: Self) -> Span {
-        Span(later.0.saturating_sub(self.0))
+    pub const fn until(self, later: Self) -> Millis {
+        Millis(later.0.saturating_sub(self.0))
     }
 }
 
-impl Add<Span> for Timestamp {
+impl Add<Millis> for Timestamp {
     type Output = Self;
 
-    fn add(self, span: Span) -> Self {
+    fn add(self, span: Millis) -> Self {
         self.plus(span)
     }
 }
 
 /// A length of time in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span(u64);
+pub struct Millis(u64);
 
 /// The units of a span, longest first, and how many milliseconds each is.
 const UNITS: [(&str, u64); 5] =
     [("d", 24 * 60 * 60 * 1000), ("h", 60 * 60 * 1000), ("m", 60 * 1000), ("s", 1000), ("ms", 1)];
 
-impl Span {
+impl Millis {
     /// No time at all.
     pub const ZERO: Self = Self(0);
 
@@ -115,9 +115,9 @@ impl Span {
     }
 }
 
-/// The shortest exact form that [`Span::parse`] reads: `90s`, `5m`, `24h`. Days are used from two on only, because
+/// The shortest exact form that [`Millis::parse`] reads: `90s`, `5m`, `24h`. Days are used from two on only, because
 /// people write `24h`.
-impl fmt::Display for Span {
+impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = |&&(_, millis): &&(&str, u64)| self.0.is_multiple_of(millis);
         let (unit, millis) = match *self {
@@ -301,9 +301,9 @@ mod tests {
     fn reads_spans_and_writes_them_shortest() {
         #[track_caller]
         fn check(text: &str, millis: u64, shown: &str) {
-            let span = Span::parse(text).unwrap();
+            let span = Millis::parse(text).unwrap();
             assert_eq!((span.millis(), span.to_string().as_str()), (millis, shown));
-            assert_eq!(Span::parse(shown), Ok(span));
+            assert_eq!(Millis::parse(shown), Ok(span));
         }
         check("0", 0, "0s");
         check("0ms", 0, "0s");
@@ -332,7 +332,7 @@ mod tests {
         for text in [
             "", "s", "ms", "+5s", "-5s", "5 s", " 5s", "5s ", "5S", "5x", "1.5h", "1h30m", "0x5s", "٣s", "5é",
         ] {
-            let said = Span::parse(text).unwrap_err();
+            let said = Millis::parse(text).unwrap_err();
             let expected = format!(
                 "{text:?} is not a length of time; write a whole number and a unit: 500ms, 90s, 5m, 24h or 7d"
             );
@@ -341,24 +341,24 @@ mod tests {
         for text in ["18446744073709551616ms", "18446744073709552s", "213503982335d", "99999999999999999999"]
         {
             let expected = format!("{text:?} is longer than can be counted; write a shorter time");
-            assert_eq!(Span::parse(text), Err(expected));
+            assert_eq!(Millis::parse(text), Err(expected));
         }
     }
 
     #[test]
     fn saturates() {
         let (early, late) = (Timestamp::from_millis(1500), Timestamp::from_millis(4000));
-        assert_eq!(early.until(late), Span::from_millis(2500));
-        assert_eq!(late.until(early), Span::ZERO);
-        assert_eq!(early + Span::from_secs(2), Timestamp::from_millis(3500));
-        assert_eq!(Timestamp::MAX + Span::from_millis(1), Timestamp::MAX);
-        assert_eq!(Span::from_secs(u64::MAX).millis(), u64::MAX);
+        assert_eq!(early.until(late), Millis::from_millis(2500));
+        assert_eq!(late.until(early), Millis::ZERO);
+        assert_eq!(early + Millis::from_secs(2), Timestamp::from_millis(3500));
+        assert_eq!(Timestamp::MAX + Millis::from_millis(1), Timestamp::MAX);
+        assert_eq!(Millis::from_secs(u64::MAX).millis(), u64::MAX);
     }
 
     #[test]
     fn rounds_points_down_and_spans_up() {
         assert_eq!([0, 999, 1000, 1999].map(|n| Timestamp(n).secs()), [0, 0, 1, 1]);
-        assert_eq!([0, 1, 1000, 1001].map(|n| Span(n).secs_ceil()), [0, 1, 1, 2]);
-        assert_eq!(Span(u64::MAX).secs_ceil(), u64::MAX / 1000 + 1);
+        assert_eq!([0, 1, 1000, 1001].map(|n| Millis(n).secs_ceil()), [0, 1, 1, 2]);
+        assert_eq!(Millis(u64::MAX).secs_ceil(), u64::MAX / 1000 + 1);
     }
 }

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use streamer::http::body::Body;
+use streamer::http::body::BodyDecoder;
 use streamer::http::parse::Parser;
 use streamer::http::{Head, Method, Refusal};
 
@@ -59,10 +59,10 @@ fn answers<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Answer> {
 fn next(
     bytes: &mut Vec<u8>,
     parser: &mut Parser,
-    current: &mut Option<(Head, Body)>,
+    current: &mut Option<(Head, BodyDecoder)>,
 ) -> Result<Option<Answer>, Refusal> {
     if current.is_none() {
-        *current = parser.parse(bytes)?.map(|head| (head, Body::new(head.framing)));
+        *current = parser.parse(bytes)?.map(|head| (head, BodyDecoder::new(head.framing)));
     }
     let Some((head, body)) = current else { return Ok(None) };
     let rest = &mut bytes[head.len..];

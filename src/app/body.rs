@@ -7,7 +7,7 @@ use crate::streams::position::Position;
 
 /// What a content says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Body {
+pub struct StreamUpdate {
     /// `time`.
     pub position: Option<Position>,
     /// `state`: true for `playing`, false for `paused`.
@@ -16,7 +16,7 @@ pub struct Body {
 
 /// What is wrong with a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum BodyError {
     /// It is not a JSON object.
     Json(json::Error),
     /// `time` is no position.
@@ -53,13 +53,13 @@ pub fn is_json(content_type: &[u8]) -> bool {
     })
 }
 
-impl Body {
+impl StreamUpdate {
     /// Decodes `content`; nothing at all is an object without members.
     ///
     /// # Errors
     ///
-    /// The first [`Fault`]; that it is no JSON comes before all others.
-    pub fn decode(content: &[u8]) -> Result<Self, Fault> {
+    /// The first [`BodyError`]; that it is no JSON comes before all others.
+    pub fn decode(content: &[u8]) -> Result<Self, BodyError> {
         let mut body = Self::default();
         let mut fault = None;
         if content.is_empty() {
@@ -67,23 +67,28 @@ impl Body {
         }
         json::members(content, |name, value| {
             let taken = if name.is("time") {
-                take(&mut body.position, position(value), "time", Fault::Time)
+                take(&mut body.position, position(value), "time", BodyError::Time)
             } else if name.is("state") {
-                take(&mut body.playing, playing(value), "state", Fault::State)
+                take(&mut body.playing, playing(value), "state", BodyError::State)
             } else {
                 Ok(())
             };
             fault = fault.or(taken.err());
         })
-        .map_err(Fault::Json)?;
+        .map_err(BodyError::Json)?;
         fault.map_or(Ok(body), Err)
     }
 }
 
-fn take<T>(member: &mut Option<T>, value: Option<T>, name: &'static str, wrong: Fault) -> Result<(), Fault> {
+fn take<T>(
+    member: &mut Option<T>,
+    value: Option<T>,
+    name: &'static str,
+    wrong: BodyError,
+) -> Result<(), BodyError> {
     match member.replace(value.ok_or(wrong)?) {
         None => Ok(()),
-        Some(_) => Err(Fault::Repeated(name)),
+        Some(_) => Err(BodyError::Repeated(name)),
     }
 }
 
@@ -145,8 +150,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(content: &str, expected: Result<(Option<u32>, Option<bool>), Fault>) {
-        let decoded = Body::decode(content.as_bytes());
+    fn check(content: &str, expected: Result<(Option<u32>, Option<bool>), BodyError>) {
+        let decoded = StreamUpdate::decode(content.as_bytes());
         assert_eq!(
             decoded.map(|body| (body.position.map(Position::secs), body.playing)),
             expected,
@@ -174,25 +179,25 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (content, fault) in [
-            (r#"{"time":"1:0"}"#, Fault::Time),
-            (r#"{"time":"99:59:599"}"#, Fault::Time),
-            (r#"{"time":"99:59:59x"}"#, Fault::Time),
-            (r#"{"time":null}"#, Fault::Time),
-            (r#"{"time":true}"#, Fault::Time),
-            (r#"{"time":["1:00"]}"#, Fault::Time),
-            (r#"{"time":-1}"#, Fault::Time),
-            (r#"{"time":"€"}"#, Fault::Time),
-            (r#"{"state":"stopped"}"#, Fault::State),
-            (r#"{"state":1}"#, Fault::State),
-            (r#"{"time":1,"time":1}"#, Fault::Repeated("time")),
-            (r#"{"state":"paused","state":"paused"}"#, Fault::Repeated("state")),
-            (r#"{"time":"x","state":"x"}"#, Fault::Time),
-            (r#"["time"]"#, Fault::Json(json::Error::NotAnObject)),
+            (r#"{"time":"1:0"}"#, BodyError::Time),
+            (r#"{"time":"99:59:599"}"#, BodyError::Time),
+            (r#"{"time":"99:59:59x"}"#, BodyError::Time),
+            (r#"{"time":null}"#, BodyError::Time),
+            (r#"{"time":true}"#, BodyError::Time),
+            (r#"{"time":["1:00"]}"#, BodyError::Time),
+            (r#"{"time":-1}"#, BodyError::Time),
+            (r#"{"time":"€"}"#, BodyError::Time),
+            (r#"{"state":"stopped"}"#, BodyError::State),
+            (r#"{"state":1}"#, BodyError::State),
+            (r#"{"time":1,"time":1}"#, BodyError::Repeated("time")),
+            (r#"{"state":"paused","state":"paused"}"#, BodyError::Repeated("state")),
+            (r#"{"time":"x","state":"x"}"#, BodyError::Time),
+            (r#"["time"]"#, BodyError::Json(json::Error::NotAnObject)),
         ] {
             check(content, Err(fault));
         }
         for content in ["{", r#"{"time":"x""#, "{} x", "\u{feff}{}", " "] {
-            assert!(matches!(Body::decode(content.as_bytes()), Err(Fault::Json(_))), "{content}");
+            assert!(matches!(StreamUpdate::decode(content.as_bytes()), Err(BodyError::Json(_))), "{content}");
         }
     }
 }

@@ -32,7 +32,7 @@ pub const METHODS: [(Method, &str); 10] = [
 
 /// What a connection waits for, and is given up for when it does not come in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub enum Timeout {
     /// The rest of a head.
     Head,
     /// The rest of a content.
@@ -47,7 +47,7 @@ pub enum Wait {
     Drain,
 }
 
-impl Wait {
+impl Timeout {
     /// Every kind, in the order of the enum, with its label.
     pub const ALL: [(Self, &str); 6] = [
         (Self::Head, "head"),
@@ -112,8 +112,8 @@ pub struct Table<N> {
     pub reclaimed: N,
     /// Connections closed.
     pub closed: N,
-    /// Connections given up, by [`Wait`].
-    pub timeouts: [N; Wait::ALL.len()],
+    /// Connections given up, by [`Timeout`].
+    pub timeouts: [N; Timeout::ALL.len()],
     /// Credentials refused, by [`Failure`].
     pub auth_failures: [N; Failure::ALL.len()],
     /// Log lines lost.
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn labels_stand_in_the_order_of_their_enums() {
         METHODS.iter().enumerate().for_each(|(i, (method, _))| assert_eq!(*method as usize, i));
-        Wait::ALL.iter().enumerate().for_each(|(i, (kind, _))| assert_eq!(*kind as usize, i));
+        Timeout::ALL.iter().enumerate().for_each(|(i, (kind, _))| assert_eq!(*kind as usize, i));
         Failure::ALL.iter().enumerate().for_each(|(i, (cause, _))| assert_eq!(*cause as usize, i));
     }
 

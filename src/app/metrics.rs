@@ -5,11 +5,11 @@
 use std::fmt::Write;
 
 use super::auth::Failure;
-use super::counters::{BOUNDS, METHODS, REFUSALS, Sum, Wait};
-use super::recent::Event;
+use super::counters::{BOUNDS, METHODS, REFUSALS, Sum, Timeout};
+use super::recent::Decision;
 use crate::http::status::Status;
 use crate::store::{Census, PLAYING_KINDS};
-use crate::time::{Span, Timestamp};
+use crate::time::{Millis, Timestamp};
 
 /// What Prometheus asks for.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,7 +20,7 @@ pub struct Snapshot {
     /// When.
     pub wall: Timestamp,
     /// Since the start.
-    pub uptime: Span,
+    pub uptime: Millis,
     /// Whether requests should be sent here.
     pub ready: bool,
     /// Worker threads.
@@ -36,7 +36,7 @@ pub struct Snapshot {
     /// The operating system's view; None where it has none to offer.
     pub process: Option<Process>,
     /// The latest decisions, newest first.
-    pub latest: Vec<Event>,
+    pub latest: Vec<Decision>,
 }
 
 /// The process as its system sees it.
@@ -242,7 +242,7 @@ fn connections(snapshot: &Snapshot, text: &mut String) {
         "counter",
         "Connections given up, by what did not come in time.",
         "kind",
-        Wait::ALL.iter().zip(sum.timeouts).map(|((_, kind), n)| (*kind, n)),
+        Timeout::ALL.iter().zip(sum.timeouts).map(|((_, kind), n)| (*kind, n)),
         text,
     );
     labelled(

@@ -3,7 +3,7 @@
 //! ```text
 //!            routes ──▶ auth ──▶ query ──▶ body
 //! Request ─────────────────────────────────────▶ Plan::Ask(command) ──store──▶ Outcome ──answer──▶ bytes
-//!               └──────── refused? ────────────▶ Plan::Say(problem) ────────────────────answer──▶ bytes
+//!               └──────── refused? ────────────▶ Plan::Reply(problem) ────────────────────answer──▶ bytes
 //! ```
 //!
 //! An [`App`] is one worker's view of it all: the settings that it shares with the others, and the counters, request ids
@@ -23,7 +23,7 @@ pub mod query;
 
 pub mod body;
 
-pub mod answer;
+pub mod response;
 
 pub mod endpoint;
 
@@ -51,7 +51,7 @@ use crate::http::status::Status;
 use crate::http::{Head, Method, Version};
 use crate::streams::account::WhenFull;
 use crate::streams::batch::{Action, Batch, Command, Word};
-use crate::time::{Now, Span, Timestamp};
+use crate::time::{Millis, Now, Timestamp};
 
 use auth::Credentials;
 use counters::Counters;
@@ -66,7 +66,7 @@ pub struct Settings {
     /// How many streams a user may play at once who has no limit of their own.
     pub limit: u32,
     /// How long a stream lives without being renewed.
-    pub lease: Span,
+    pub lease: Millis,
     /// What happens to a start that is one too many.
     pub when_full: WhenFull,
     /// Where a player goes next.
@@ -145,14 +145,14 @@ enum Plan {
     /// By the outcome of this entry of the batch.
     Ask(usize),
     /// By what is known already.
-    Say(Saying),
+    Reply(Reply),
     /// By `100 Continue`; the answer itself is still to come.
     Continue,
 }
 
 /// Answers that need no store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Saying {
+pub enum Reply {
     /// What is wrong.
     Problem(Problem),
     /// That the server is alive.
@@ -234,7 +234,7 @@ impl App {
             Side::Public => self.route(request, &mut exchange.user, batch),
             Side::Admin => self.route_admin(request, source.peer, &mut exchange.user, batch),
         };
-        exchange.plan = plan.unwrap_or_else(|problem| Plan::Say(Saying::Problem(problem)));
+        exchange.plan = plan.unwrap_or_else(|problem| Plan::Reply(Reply::Problem(problem)));
         if head.method == Method::Connect {
             // What follows would be meant for whomever the client believes to be connected to.
             exchange.persistence = Persistence::Close;
@@ -273,7 +273,7 @@ impl App {
             exchange.request_id = self.ids.next(&mut batch.arena);
         }
         exchange.persistence = Persistence::Close;
-        exchange.plan = Plan::Say(Saying::Problem(problem));
+        exchange.plan = Plan::Reply(Reply::Problem(problem));
         exchange
     }
 
@@ -300,7 +300,7 @@ impl App {
         out: &mut Vec<u8>,
     ) {
         let persistence = if close { Persistence::Close } else { exchange.persistence };
-        let mut begun = answer::Begun {
+        let mut begun = response::ResponseStart {
             out,
             common: &self.common[exchange.source.side as usize],
             request_id: batch.arena.get(exchange.request_id),
@@ -308,8 +308,8 @@ impl App {
             head_only: exchange.method == Method::Head,
         };
         let status = match exchange.plan {
-            Plan::Ask(entry) => answer::outcome(&mut begun, &self.settings, &batch.entries[entry], batch),
-            Plan::Say(saying) => answer::saying(&mut begun, &self.settings, &*self.observer, saying),
+            Plan::Ask(entry) => response::outcome(&mut begun, &self.settings, &batch.entries[entry], batch),
+            Plan::Reply(saying) => response::saying(&mut begun, &self.settings, &*self.observer, saying),
             Plan::Continue => return begun.out.extend_from_slice(CONTINUE),
         };
         self.record(exchange, status, micros, batch);

@@ -39,7 +39,7 @@ pub enum Problem {
     /// The call needs an `id`.
     IdMissing,
     /// The query is wrong.
-    Query(query::Fault),
+    Query(query::QueryError),
     /// The user in the path is none.
     User,
     /// The content is not JSON by its type.
@@ -47,7 +47,7 @@ pub enum Problem {
     /// The content is compressed.
     ContentCoding,
     /// The content is wrong.
-    Body(body::Fault),
+    Body(body::BodyError),
     /// The server is about to stop.
     Stopping,
 }
@@ -103,21 +103,23 @@ impl Problem {
     }
 }
 
-fn query_detail(fault: query::Fault, out: &mut Vec<u8>) {
+fn query_detail(fault: query::QueryError, out: &mut Vec<u8>) {
     let mut say = |parts: [&str; 3]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     match fault {
-        query::Fault::Repeated(name) => say(["The query has `", name, "` more than once; give it once."]),
-        query::Fault::Empty(name) => say(["The query has an empty `", name, "`; give it a value."]),
-        query::Fault::Utf8(name) => say(["`", name, "` is not UTF-8; percent-encode its UTF-8 bytes."]),
-        query::Fault::Control(name) => say(["`", name, "` holds a control character; remove it."]),
-        query::Fault::Percent => {
+        query::QueryError::Repeated(name) => {
+            say(["The query has `", name, "` more than once; give it once."]);
+        }
+        query::QueryError::Empty(name) => say(["The query has an empty `", name, "`; give it a value."]),
+        query::QueryError::Utf8(name) => say(["`", name, "` is not UTF-8; percent-encode its UTF-8 bytes."]),
+        query::QueryError::Control(name) => say(["`", name, "` holds a control character; remove it."]),
+        query::QueryError::Percent => {
             say(["The query has a `%` without two hex digits", "; ", "write %25 for it."]);
         }
-        query::Fault::Alone(name, other) => {
+        query::QueryError::Alone(name, other) => {
             say(["`", name, "` needs `"]);
             say([other, "` beside it", "; give both."]);
         }
-        query::Fault::TooLong(name, most) => {
+        query::QueryError::TooLong(name, most) => {
             say(["`", name, "` is longer than "]);
             decimal::write(most as u64, out);
             out.extend_from_slice(b" bytes; shorten it.");
@@ -125,15 +127,15 @@ fn query_detail(fault: query::Fault, out: &mut Vec<u8>) {
     }
 }
 
-fn body_detail(fault: body::Fault, out: &mut Vec<u8>) {
+fn body_detail(fault: body::BodyError, out: &mut Vec<u8>) {
     let text = match fault {
-        body::Fault::Time => {
+        body::BodyError::Time => {
             "`time` is no position below 100 hours; write \\\"M:SS\\\", \\\"H:MM:SS\\\" or seconds."
         }
-        body::Fault::State => "`state` is neither \\\"playing\\\" nor \\\"paused\\\"; write one of them.",
-        body::Fault::Repeated("state") => "The body has `state` more than once; give it once.",
-        body::Fault::Repeated(_) => "The body has `time` more than once; give it once.",
-        body::Fault::Json(error) => {
+        body::BodyError::State => "`state` is neither \\\"playing\\\" nor \\\"paused\\\"; write one of them.",
+        body::BodyError::Repeated("state") => "The body has `state` more than once; give it once.",
+        body::BodyError::Repeated(_) => "The body has `time` more than once; give it once.",
+        body::BodyError::Json(error) => {
             // Only for clients in trouble, so that formatting may allocate.
             out.extend_from_slice(format!("The body is {error}; send an object, {{}} at least.").as_bytes());
             return;
@@ -174,20 +176,20 @@ mod tests {
             Problem::Forbidden,
             Problem::ForeignHost,
             Problem::IdMissing,
-            Problem::Query(query::Fault::Repeated("id")),
-            Problem::Query(query::Fault::Empty("id")),
-            Problem::Query(query::Fault::TooLong("id", 256)),
-            Problem::Query(query::Fault::Utf8("id")),
-            Problem::Query(query::Fault::Control("id")),
-            Problem::Query(query::Fault::Alone("device", "id")),
-            Problem::Query(query::Fault::Percent),
+            Problem::Query(query::QueryError::Repeated("id")),
+            Problem::Query(query::QueryError::Empty("id")),
+            Problem::Query(query::QueryError::TooLong("id", 256)),
+            Problem::Query(query::QueryError::Utf8("id")),
+            Problem::Query(query::QueryError::Control("id")),
+            Problem::Query(query::QueryError::Alone("device", "id")),
+            Problem::Query(query::QueryError::Percent),
             Problem::User,
             Problem::MediaType,
             Problem::ContentCoding,
-            Problem::Body(body::Fault::Json(json_error)),
-            Problem::Body(body::Fault::Time),
-            Problem::Body(body::Fault::State),
-            Problem::Body(body::Fault::Repeated("time")),
+            Problem::Body(body::BodyError::Json(json_error)),
+            Problem::Body(body::BodyError::Time),
+            Problem::Body(body::BodyError::State),
+            Problem::Body(body::BodyError::Repeated("time")),
             Problem::Stopping,
         ] {
             let mut out = Vec::new();

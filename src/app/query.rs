@@ -23,7 +23,7 @@ pub struct Query {
 
 /// What is wrong with a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum QueryError {
     /// The parameter comes more than once.
     Repeated(&'static str),
     /// The parameter is there, but empty.
@@ -47,34 +47,39 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// The first [`Fault`], in the order of the parameters of the contract.
-    pub fn decode(query: &[u8], arena: &mut Arena) -> Result<Self, Fault> {
+    /// The first [`QueryError`], in the order of the parameters of the contract.
+    pub fn decode(query: &[u8], arena: &mut Arena) -> Result<Self, QueryError> {
         let mut raw: [Option<&[u8]>; 4] = [None; 4];
         for (name, value) in urlencoded::pairs(query) {
             let Some(i) = NAMES.iter().position(|known| urlencoded::is(name, known.as_bytes())) else {
                 continue;
             };
             if raw[i].replace(value).is_some() {
-                return Err(Fault::Repeated(NAMES[i]));
+                return Err(QueryError::Repeated(NAMES[i]));
             }
         }
         let [id, device, replace, replace_device] = raw;
         let key = match (id, device) {
             (Some(id), device) => Some(key(id, device, ["id", "device"], arena)?),
-            (None, Some(_)) => return Err(Fault::Alone("device", "id")),
+            (None, Some(_)) => return Err(QueryError::Alone("device", "id")),
             (None, None) => None,
         };
         let replace = match (replace, replace_device) {
             (Some(b""), None) => Some(Word::default()),
             (Some(id), device) => Some(self::key(id, device, ["replace", "replaceDevice"], arena)?),
-            (None, Some(_)) => return Err(Fault::Alone("replaceDevice", "replace")),
+            (None, Some(_)) => return Err(QueryError::Alone("replaceDevice", "replace")),
             (None, None) => None,
         };
         Ok(Self { key, replace })
     }
 }
 
-fn key(id: &[u8], device: Option<&[u8]>, names: [&'static str; 2], arena: &mut Arena) -> Result<Word, Fault> {
+fn key(
+    id: &[u8],
+    device: Option<&[u8]>,
+    names: [&'static str; 2],
+    arena: &mut Arena,
+) -> Result<Word, QueryError> {
     let mark = arena.mark();
     text(id, names[0], MAX_ID, arena)?;
     if let Some(device) = device {
@@ -85,22 +90,22 @@ fn key(id: &[u8], device: Option<&[u8]>, names: [&'static str; 2], arena: &mut A
 }
 
 /// Decodes one value to the end of `arena`, and holds it to the contract.
-fn text(raw: &[u8], name: &'static str, most: usize, arena: &mut Arena) -> Result<(), Fault> {
+fn text(raw: &[u8], name: &'static str, most: usize, arena: &mut Arena) -> Result<(), QueryError> {
     let mark = arena.mark();
-    urlencoded::decode(raw, arena.bytes()).map_err(|_| Fault::Percent)?;
+    urlencoded::decode(raw, arena.bytes()).map_err(|_| QueryError::Percent)?;
     let decoded = &arena.bytes()[mark..];
     if decoded.is_empty() {
-        return Err(Fault::Empty(name));
+        return Err(QueryError::Empty(name));
     }
     if decoded.len() > most {
-        return Err(Fault::TooLong(name, most));
+        return Err(QueryError::TooLong(name, most));
     }
     if is_plain(decoded) {
         return Ok(());
     }
-    let text = std::str::from_utf8(decoded).map_err(|_| Fault::Utf8(name))?;
+    let text = std::str::from_utf8(decoded).map_err(|_| QueryError::Utf8(name))?;
     if text.chars().any(char::is_control) {
-        return Err(Fault::Control(name));
+        return Err(QueryError::Control(name));
     }
     Ok(())
 }
@@ -110,7 +115,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(query: &str, expected: Result<(Option<&str>, Option<&str>), Fault>) {
+    fn check(query: &str, expected: Result<(Option<&str>, Option<&str>), QueryError>) {
         let mut arena = Arena::default();
         let decoded = Query::decode(query.as_bytes(), &mut arena);
         let show = |word: Word| String::from_utf8(arena.get(word).to_vec()).unwrap().replace('\0', "/");
@@ -143,24 +148,24 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (query, fault) in [
-            ("id=V&id=V", Fault::Repeated("id")),
-            ("id=V&%69d=W", Fault::Repeated("id")),
-            ("id=V&device=a&device=a", Fault::Repeated("device")),
-            ("id=V&replace=a&replace=b", Fault::Repeated("replace")),
-            ("id=", Fault::Empty("id")),
-            ("id", Fault::Empty("id")),
-            ("id=V&device=", Fault::Empty("device")),
-            ("device=tv", Fault::Alone("device", "id")),
-            ("id=V&replaceDevice=tv", Fault::Alone("replaceDevice", "replace")),
-            ("id=V&replace=&replaceDevice=tv", Fault::Empty("replace")),
-            ("id=%FF", Fault::Utf8("id")),
-            ("id=%C3", Fault::Utf8("id")),
-            ("id=%00", Fault::Control("id")),
-            ("id=a%0D%0Ab", Fault::Control("id")),
-            ("id=%7F", Fault::Control("id")),
-            ("id=%C2%85", Fault::Control("id")),
-            ("id=V&device=%09", Fault::Control("device")),
-            ("id=%4", Fault::Percent),
+            ("id=V&id=V", QueryError::Repeated("id")),
+            ("id=V&%69d=W", QueryError::Repeated("id")),
+            ("id=V&device=a&device=a", QueryError::Repeated("device")),
+            ("id=V&replace=a&replace=b", QueryError::Repeated("replace")),
+            ("id=", QueryError::Empty("id")),
+            ("id", QueryError::Empty("id")),
+            ("id=V&device=", QueryError::Empty("device")),
+            ("device=tv", QueryError::Alone("device", "id")),
+            ("id=V&replaceDevice=tv", QueryError::Alone("replaceDevice", "replace")),
+            ("id=V&replace=&replaceDevice=tv", QueryError::Empty("replace")),
+            ("id=%FF", QueryError::Utf8("id")),
+            ("id=%C3", QueryError::Utf8("id")),
+            ("id=%00", QueryError::Control("id")),
+            ("id=a%0D%0Ab", QueryError::Control("id")),
+            ("id=%7F", QueryError::Control("id")),
+            ("id=%C2%85", QueryError::Control("id")),
+            ("id=V&device=%09", QueryError::Control("device")),
+            ("id=%4", QueryError::Percent),
         ] {
             check(query, Err(fault));
         }
@@ -169,14 +174,14 @@ mod tests {
     #[test]
     fn counts_bytes_after_decoding() {
         let euros = |n: usize| "%E2%82%AC".repeat(n);
-        let check = |query: String, fault: Option<Fault>| {
+        let check = |query: String, fault: Option<QueryError>| {
             assert_eq!(Query::decode(query.as_bytes(), &mut Arena::default()).err(), fault, "{query}");
         };
         check(format!("id={}", "x".repeat(256)), None);
-        check(format!("id={}", "x".repeat(257)), Some(Fault::TooLong("id", 256)));
+        check(format!("id={}", "x".repeat(257)), Some(QueryError::TooLong("id", 256)));
         check(format!("id={}x", euros(85)), None);
-        check(format!("id={}xx", euros(85)), Some(Fault::TooLong("id", 256)));
+        check(format!("id={}xx", euros(85)), Some(QueryError::TooLong("id", 256)));
         check(format!("id=V&device={}", "x".repeat(64)), None);
-        check(format!("id=V&device={}", "x".repeat(65)), Some(Fault::TooLong("device", 64)));
+        check(format!("id=V&device={}", "x".repeat(65)), Some(QueryError::TooLong("device", 64)));
     }
 }

@@ -26,7 +26,7 @@ pub enum What {
 
 /// One decision.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub struct Decision {
     /// When.
     pub at: Timestamp,
     /// Who asked.
@@ -49,7 +49,7 @@ pub struct Recent(Mutex<Ring>);
 
 #[derive(Default)]
 struct Ring {
-    events: Vec<Event>,
+    events: Vec<Decision>,
     /// Where the next one goes once the ring is full.
     next: usize,
     /// How many came in the current second. A page shows a few; nobody reads a thousand a second.
@@ -75,7 +75,7 @@ impl Recent {
             return;
         }
         let (id, device) = id_and_device(batch.arena.get(entry.command.key));
-        ring.push(Event {
+        ring.push(Decision {
             at,
             user: Name::from(batch.arena.get(entry.command.user)),
             id: Name::from(id),
@@ -87,8 +87,8 @@ impl Recent {
     }
 
     /// The latest of several workers, newest first, at most [`KEPT`].
-    pub fn latest<'a>(workers: impl IntoIterator<Item = &'a Self>) -> Vec<Event> {
-        let mut events: Vec<Event> = Vec::new();
+    pub fn latest<'a>(workers: impl IntoIterator<Item = &'a Self>) -> Vec<Decision> {
+        let mut events: Vec<Decision> = Vec::new();
         for worker in workers {
             let ring = worker.0.lock().unwrap_or_else(PoisonError::into_inner);
             let (newer, older) = ring.events.split_at(ring.next);
@@ -110,7 +110,7 @@ impl Ring {
         self.in_second <= KEPT
     }
 
-    fn push(&mut self, event: Event) {
+    fn push(&mut self, event: Decision) {
         if self.events.len() < KEPT {
             self.events.push(event);
         } else {
@@ -142,7 +142,7 @@ mod tests {
             note(&workers[secs as usize % 2], secs, key.as_bytes(), Verdict::Started, start);
         }
         note(&workers[0], 100, b"w", Verdict::Full, start);
-        note(&workers[1], 101, b"x", Verdict::Told, Action::Look);
+        note(&workers[1], 101, b"x", Verdict::Info, Action::Look);
         let latest = Recent::latest(&workers);
         let shown = |i: usize| {
             format!("{:?} {:?} {:?} {:?}", latest[i].user, latest[i].id, latest[i].device, latest[i].what)

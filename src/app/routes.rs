@@ -5,10 +5,10 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::auth::{self, Credentials, Failure};
-use super::body::{self, Body};
+use super::body::{self, StreamUpdate};
 use super::problem::Problem;
 use super::query::Query;
-use super::{App, Plan, Saying};
+use super::{App, Plan, Reply};
 use crate::codec::urlencoded;
 use crate::http::Method;
 use crate::http::conn::Request;
@@ -28,11 +28,11 @@ impl App {
     ) -> Result<Plan, Problem> {
         match path(request) {
             b"/" => {}
-            b"/healthz" => return fixed(request, Saying::Healthy),
+            b"/healthz" => return fixed(request, Reply::Healthy),
             _ => return Err(Problem::NoPath),
         }
         let method = match request.head.method {
-            Method::Options => return Ok(Plan::Say(Saying::Options(STREAM_METHODS))),
+            Method::Options => return Ok(Plan::Reply(Reply::Options(STREAM_METHODS))),
             Method::Unknown => return Err(Problem::UnknownMethod),
             Method::Put | Method::Connect | Method::Trace => return Err(Problem::Method(STREAM_METHODS)),
             method => method,
@@ -46,7 +46,7 @@ impl App {
         }
         let action = match method {
             Method::Post => {
-                let Body { position, .. } = content(request)?;
+                let StreamUpdate { position, .. } = content(request)?;
                 let replace = match query.replace {
                     None => Replace::ByPolicy,
                     Some(key) if key.is_empty() => Replace::Oldest,
@@ -55,7 +55,7 @@ impl App {
                 Action::Start { position, replace }
             }
             Method::Patch => {
-                let Body { position, playing } = content(request)?;
+                let StreamUpdate { position, playing } = content(request)?;
                 Action::Beat { position, playing }
             }
             Method::Delete => Action::End,
@@ -75,13 +75,13 @@ impl App {
         batch: &mut Batch,
     ) -> Result<Plan, Problem> {
         match path(request) {
-            b"/" => fixed(request, Saying::Page),
-            b"/healthz" => fixed(request, Saying::Healthy),
-            b"/readyz" => fixed(request, Saying::Ready),
-            b"/metrics" => fixed(request, Saying::Metrics),
+            b"/" => fixed(request, Reply::Page),
+            b"/healthz" => fixed(request, Reply::Healthy),
+            b"/readyz" => fixed(request, Reply::Ready),
+            b"/metrics" => fixed(request, Reply::Metrics),
             b"/stats" => {
                 self.authorize(request, peer, false, batch)?;
-                fixed(request, Saying::Stats)
+                fixed(request, Reply::Stats)
             }
             path => match path.strip_prefix(b"/users/") {
                 Some(name) => self.route_user(request, name, peer, user, batch),
@@ -102,7 +102,7 @@ impl App {
         let changes = match request.head.method {
             Method::Get | Method::Head => false,
             Method::Delete => true,
-            Method::Options => return Ok(Plan::Say(Saying::Options(USER_METHODS))),
+            Method::Options => return Ok(Plan::Reply(Reply::Options(USER_METHODS))),
             Method::Unknown => return Err(Problem::UnknownMethod),
             _ => return Err(Problem::Method(USER_METHODS)),
         };
@@ -168,19 +168,19 @@ fn path<'a>(request: &'a Request) -> &'a [u8] {
 }
 
 /// A path that can only be read.
-fn fixed(request: &Request, saying: Saying) -> Result<Plan, Problem> {
+fn fixed(request: &Request, saying: Reply) -> Result<Plan, Problem> {
     match request.head.method {
-        Method::Get | Method::Head => Ok(Plan::Say(saying)),
-        Method::Options => Ok(Plan::Say(Saying::Options(READ_METHODS))),
+        Method::Get | Method::Head => Ok(Plan::Reply(saying)),
+        Method::Options => Ok(Plan::Reply(Reply::Options(READ_METHODS))),
         Method::Unknown => Err(Problem::UnknownMethod),
         _ => Err(Problem::Method(READ_METHODS)),
     }
 }
 
-fn content(request: &Request) -> Result<Body, Problem> {
+fn content(request: &Request) -> Result<StreamUpdate, Problem> {
     if request.content.is_empty() {
         // Nothing has no media type; `curl -d ''` would name one all the same.
-        return Ok(Body::default());
+        return Ok(StreamUpdate::default());
     }
     let coding = request.get(request.head.content_encoding);
     if !(coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")) {
@@ -189,7 +189,7 @@ fn content(request: &Request) -> Result<Body, Problem> {
     if !body::is_json(request.get(request.head.content_type)) {
         return Err(Problem::MediaType);
     }
-    Body::decode(request.content).map_err(Problem::Body)
+    StreamUpdate::decode(request.content).map_err(Problem::Body)
 }
 
 fn decode_user(name: &[u8], batch: &mut Batch) -> Result<Word, Problem> {

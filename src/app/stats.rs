@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use super::Settings;
 use super::counters::{BOUNDS, REFUSALS};
 use super::metrics::{Process, Snapshot};
-use super::recent::{Event, What};
+use super::recent::{Decision, What};
 use crate::codec::{base64, json, sha256};
 use crate::http::status::Status;
 use crate::time;
@@ -103,7 +103,7 @@ fn members<'a>(values: impl Iterator<Item = (&'a str, u64)>) -> String {
     values.map(|(name, n)| format!("\"{name}\":{n}")).collect::<Vec<_>>().join(",")
 }
 
-fn event(event: &Event, out: &mut Vec<u8>) {
+fn event(event: &Decision, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
     time::rfc3339(event.at, out);
     out.extend_from_slice(b"\",\"user\":");
@@ -130,12 +130,12 @@ mod tests {
     use crate::config::Template;
     use crate::streams::account::WhenFull;
     use crate::streams::name::Name;
-    use crate::time::{Span, Timestamp};
+    use crate::time::{Millis, Timestamp};
 
     #[test]
     fn is_json_whatever_the_names() {
         let name = |text: &str| Name::from(text.as_bytes());
-        let event = Event {
+        let event = Decision {
             at: Timestamp::default(),
             user: name("a\"b"),
             id: name("\\"),
@@ -149,7 +149,7 @@ mod tests {
         snapshot.sum.requests[1][5] = 1;
         let settings = Settings {
             limit: 3,
-            lease: Span::from_secs(90),
+            lease: Millis::from_secs(90),
             when_full: WhenFull::Refuse,
             endpoint: Template::parse("/{id}").unwrap(),
             cors: None,

@@ -1,7 +1,7 @@
-//! What the program is asked to do: arguments and environment in, one [`Command`] out.
+//! What the program is asked to do: arguments and environment in, one [`Invocation`] out.
 //!
 //! ```text
-//! arguments, environment ──▶ parse ──▶ Command::Serve(Config)
+//! arguments, environment ──▶ parse ──▶ Invocation::Serve(Config)
 //!                              │ reads by
 //!                            table ──▶ --help            each row sets one field, through values and template
 //! ```
@@ -19,7 +19,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::streams::account::WhenFull;
-use crate::time::Span;
+use crate::time::Millis;
 
 pub use parse::parse;
 pub use table::{Opt, options};
@@ -27,7 +27,7 @@ pub use template::{Part, Template};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum Invocation {
     /// `streamer [serve]`: answer requests until told to stop.
     Serve(Config),
     /// `streamer token`: make a token and print it.
@@ -50,7 +50,7 @@ pub struct Config {
     /// Streams that a user without a limit of their own may play at once: 1 to 1,000.
     pub limit: u32,
     /// How long a stream lives without being renewed: 1 s to 24 h.
-    pub lease: Span,
+    pub lease: Millis,
     /// What happens to the start of a stream too many.
     pub when_full: WhenFull,
     /// Where a player goes next.
@@ -66,7 +66,7 @@ pub struct Config {
     /// Client connections at once: 1 to 1,000,000.
     pub max_connections: usize,
     /// How long stopping may wait for what is under way: at most 1 h.
-    pub grace: Span,
+    pub grace: Millis,
     /// How requests are logged.
     pub log: LogFormat,
 }
@@ -127,7 +127,7 @@ pub enum TokenKind {
         /// The limit it carries: 1 to 1,000.
         limit: Option<u32>,
         /// How long it holds: 1 s to 3,650 days.
-        ttl: Span,
+        ttl: Millis,
     },
 }
 

@@ -9,8 +9,8 @@ use std::slice;
 
 use super::table::{self, DEFAULT_LISTEN, Opt, TOKEN_OPTIONS, TokenFlags, options};
 use super::values::{address, health_url, reach, switch, user};
-use super::{CheckArgs, Command, Config, TokenArgs, TokenKind, UsageError};
-use crate::time::Span;
+use super::{CheckArgs, Config, Invocation, TokenArgs, TokenKind, UsageError};
+use crate::time::Millis;
 
 /// Reads the arguments, without the program's name, and for what they leave open the environment. `cores` is how many
 /// workers to run when nobody says.
@@ -25,23 +25,23 @@ pub fn parse(
     args: impl Iterator<Item = impl Into<OsString>>,
     env: impl Fn(&str) -> Option<String>,
     cores: usize,
-) -> Result<Command, UsageError> {
+) -> Result<Invocation, UsageError> {
     let args = args.map(|arg| utf8(arg.into())).collect::<Result<Vec<_>, _>>()?;
     let (command, args) = match args.split_first() {
         Some((first, rest)) if !first.starts_with('-') => (first.as_str(), rest),
         _ => ("serve", args.as_slice()),
     };
     if asks_for(args, ["--help", "-h"]) {
-        return help(command).map(Command::Help);
+        return help(command).map(Invocation::Help);
     }
     if asks_for(args, ["--version", "-V"]) {
-        return Ok(Command::Version(concat!("streamer ", env!("CARGO_PKG_VERSION"), "\n").into()));
+        return Ok(Invocation::Version(concat!("streamer ", env!("CARGO_PKG_VERSION"), "\n").into()));
     }
     match command {
-        "serve" => serve(args, env, cores).map(Command::Serve),
-        "token" => token(args).map(Command::Token),
-        "check" => check(args, env).map(Command::Check),
-        "help" => help(args.first().map_or("serve", String::as_str)).map(Command::Help),
+        "serve" => serve(args, env, cores).map(Invocation::Serve),
+        "token" => token(args).map(Invocation::Token),
+        "check" => check(args, env).map(Invocation::Check),
+        "help" => help(args.first().map_or("serve", String::as_str)).map(Invocation::Help),
         _ => Err(unknown_command(command)),
     }
 }
@@ -171,7 +171,7 @@ fn token_kind(user: &str, flags: TokenFlags) -> Result<TokenKind, &'static str> 
     match secret {
         Some(_) if admin => Err("--admin: signed tokens carry no admin mark; leave out --admin or --secret"),
         Some(secret) => {
-            Ok(TokenKind::Signed { secret, limit, ttl: ttl.unwrap_or(Span::from_secs(24 * 3600)) })
+            Ok(TokenKind::Signed { secret, limit, ttl: ttl.unwrap_or(Millis::from_secs(24 * 3600)) })
         }
         None if ttl.is_some() => {
             Err("--ttl: only signed tokens expire; add --secret FILE or leave out --ttl")

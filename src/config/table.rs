@@ -9,7 +9,7 @@ use super::template::Template;
 use super::values::{address, address_or_off, choice, file, number, origin, size, span, store};
 use super::{Config, LogFormat, Mode};
 use crate::streams::account::WhenFull;
-use crate::time::Span;
+use crate::time::Millis;
 
 /// An option that sets something in a `T`.
 pub struct Opt<T = Config> {
@@ -73,7 +73,7 @@ const OPTIONS: &[Opt] = &[
         default: Some("90s"),
         help: "How long a stream lives without a heartbeat, 1s to 24h",
         set: |config, text| {
-            span(text, Span::from_secs(1), Span::from_secs(24 * 3600)).map(|lease| config.lease = lease)
+            span(text, Millis::from_secs(1), Millis::from_secs(24 * 3600)).map(|lease| config.lease = lease)
         },
     },
     Opt {
@@ -147,7 +147,9 @@ const OPTIONS: &[Opt] = &[
         value: Some("TIME"),
         default: Some("10s"),
         help: "How long a stop waits for answers under way, 0s to 1h",
-        set: |config, text| span(text, Span::ZERO, Span::from_secs(3600)).map(|grace| config.grace = grace),
+        set: |config, text| {
+            span(text, Millis::ZERO, Millis::from_secs(3600)).map(|grace| config.grace = grace)
+        },
     },
     Opt {
         name: "log",
@@ -175,7 +177,7 @@ impl Config {
             listen: ([127, 0, 0, 1], 0).into(),
             admin: None,
             limit: 0,
-            lease: Span::ZERO,
+            lease: Millis::ZERO,
             when_full: WhenFull::Refuse,
             endpoint: Template::default(),
             cors: None,
@@ -183,7 +185,7 @@ impl Config {
             store: super::StoreKind::Memory,
             workers: cores.clamp(1, MOST_WORKERS as usize),
             max_connections: 0,
-            grace: Span::ZERO,
+            grace: Millis::ZERO,
             log: LogFormat::Off,
         }
     }
@@ -194,7 +196,7 @@ impl Config {
 pub(super) struct TokenFlags {
     pub(super) secret: Option<PathBuf>,
     pub(super) limit: Option<u32>,
-    pub(super) ttl: Option<Span>,
+    pub(super) ttl: Option<Millis>,
     pub(super) admin: bool,
 }
 
@@ -212,7 +214,8 @@ pub(super) const TOKEN_OPTIONS: &[Opt<TokenFlags>] = &[
         default: None,
         help: "With --secret: how long it holds, 1s to 3650d; 24h unless given",
         set: |flags, text| {
-            span(text, Span::from_secs(1), Span::from_secs(3650 * 86_400)).map(|ttl| flags.ttl = Some(ttl))
+            span(text, Millis::from_secs(1), Millis::from_secs(3650 * 86_400))
+                .map(|ttl| flags.ttl = Some(ttl))
         },
     },
     Opt {

@@ -7,11 +7,11 @@ use std::ffi::OsString;
 use super::*;
 
 /// Parses `line` split at blanks; `env` is `NAME=value` with the prefix left out, also split at blanks.
-fn read(line: &str, env: &str) -> Result<Command, UsageError> {
+fn read(line: &str, env: &str) -> Result<Invocation, UsageError> {
     read_args(&line.split_whitespace().collect::<Vec<_>>(), env)
 }
 
-fn read_args(args: &[&str], env: &str) -> Result<Command, UsageError> {
+fn read_args(args: &[&str], env: &str) -> Result<Invocation, UsageError> {
     let variable = |name: &str| {
         let name = name.strip_prefix("STREAMER_").unwrap();
         env.split_whitespace().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(String::from)
@@ -22,7 +22,7 @@ fn read_args(args: &[&str], env: &str) -> Result<Command, UsageError> {
 #[track_caller]
 fn serving(line: &str, env: &str) -> Config {
     match read(line, env) {
-        Ok(Command::Serve(config)) => config,
+        Ok(Invocation::Serve(config)) => config,
         other => panic!("{other:?}"),
     }
 }
@@ -51,7 +51,7 @@ fn has_the_defaults_of_the_contract() {
         listen: "127.0.0.1:8000".parse().unwrap(),
         admin: Some("127.0.0.1:8001".parse().unwrap()),
         limit: 3,
-        lease: Span::from_secs(90),
+        lease: Millis::from_secs(90),
         when_full: WhenFull::Refuse,
         endpoint: Template::parse("/?id={id}").unwrap(),
         cors: None,
@@ -59,7 +59,7 @@ fn has_the_defaults_of_the_contract() {
         store: StoreKind::Memory,
         workers: 4,
         max_connections: 10_000,
-        grace: Span::from_secs(10),
+        grace: Millis::from_secs(10),
         log: LogFormat::Text,
     };
     assert_eq!(serving("", ""), expected);
@@ -70,7 +70,7 @@ fn has_the_defaults_of_the_contract() {
 #[test]
 fn takes_cores_for_workers_within_bounds() {
     for (cores, workers) in [(0, 1), (1, 1), (64, 64), (1024, 1024), (1025, 1024)] {
-        let Ok(Command::Serve(config)) = parse([""; 0].into_iter(), |_| None, cores) else {
+        let Ok(Invocation::Serve(config)) = parse([""; 0].into_iter(), |_| None, cores) else {
             panic!("{cores}")
         };
         assert_eq!(config.workers, workers);
@@ -86,7 +86,7 @@ fn sets_each_option_by_flag_and_by_variable() {
     check("--admin :9001", "ADMIN=:9001", |c| c.admin = Some("0.0.0.0:9001".parse().unwrap()));
     check("--admin off", "ADMIN=off", |c| c.admin = None);
     check("--limit 1000", "LIMIT=1000", |c| c.limit = 1000);
-    check("--lease 5m", "LEASE=5m", |c| c.lease = Span::from_secs(300));
+    check("--lease 5m", "LEASE=5m", |c| c.lease = Millis::from_secs(300));
     check("--when-full refuse", "WHEN_FULL=refuse", |c| c.when_full = WhenFull::Refuse);
     check("--when-full report", "WHEN_FULL=report", |c| c.when_full = WhenFull::Report);
     check("--when-full replace-oldest", "WHEN_FULL=replace-oldest", |c| {
@@ -103,7 +103,7 @@ fn sets_each_option_by_flag_and_by_variable() {
     check("--store memory", "STORE=memory", |c| c.store = StoreKind::Memory);
     check("--workers 1024", "WORKERS=1024", |c| c.workers = 1024);
     check("--max-connections 1000000", "MAX_CONNECTIONS=1000000", |c| c.max_connections = 1_000_000);
-    check("--grace 0s", "GRACE=0", |c| c.grace = Span::ZERO);
+    check("--grace 0s", "GRACE=0", |c| c.grace = Millis::ZERO);
     check("--log off", "LOG=off", |c| c.log = LogFormat::Off);
     check("--log json", "LOG=json", |c| c.log = LogFormat::Json);
 }
@@ -259,10 +259,10 @@ fn reads_what_token_to_make() {
     fn check(line: &str, user: &str, kind: TokenKind) {
         assert_eq!(
             read(line, "LIMIT=7 SECRET=elsewhere OPEN=x"),
-            Ok(Command::Token(TokenArgs { user: user.into(), kind }))
+            Ok(Invocation::Token(TokenArgs { user: user.into(), kind }))
         );
     }
-    let signed = |limit, ttl| TokenKind::Signed { secret: "key".into(), limit, ttl: Span::from_secs(ttl) };
+    let signed = |limit, ttl| TokenKind::Signed { secret: "key".into(), limit, ttl: Millis::from_secs(ttl) };
     check("token alice", "alice", TokenKind::Listed { limit: None, admin: false });
     check("token alice --limit 5", "alice", TokenKind::Listed { limit: Some(5), admin: false });
     check("token --admin --limit=5 alice", "alice", TokenKind::Listed { limit: Some(5), admin: true });
@@ -300,7 +300,7 @@ fn reads_whom_to_check() {
     fn check(line: &str, env: &str, authority: &str, path: &str) {
         assert_eq!(
             read(line, env),
-            Ok(Command::Check(CheckArgs { authority: authority.into(), path: path.into() }))
+            Ok(Invocation::Check(CheckArgs { authority: authority.into(), path: path.into() }))
         );
     }
     check("check", "", "127.0.0.1:8000", "/healthz");
@@ -330,7 +330,7 @@ fn helps() {
     fn check(lines: &[&str], expected: &str) {
         for line in lines {
             match read(line, "LIMIT=nonsense") {
-                Ok(Command::Help(text)) => assert_eq!(text, expected, "{line}"),
+                Ok(Invocation::Help(text)) => assert_eq!(text, expected, "{line}"),
                 other => panic!("{line}: {other:?}"),
             }
         }
@@ -358,7 +358,7 @@ fn helps() {
 fn says_its_version() {
     for line in ["--version", "-V", "serve -V", "--lmit --version"] {
         let expected = format!("streamer {}\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!(read(line, ""), Ok(Command::Version(expected)));
+        assert_eq!(read(line, ""), Ok(Invocation::Version(expected)));
     }
 }
 
@@ -373,7 +373,7 @@ fn knows_each_name_once() {
 
 #[test]
 fn takes_arguments_with_blanks_as_they_are() {
-    let Ok(Command::Token(args)) = read_args(&["token", "alice in wonderland"], "") else { panic!() };
+    let Ok(Invocation::Token(args)) = read_args(&["token", "alice in wonderland"], "") else { panic!() };
     assert_eq!(args.user, "alice in wonderland");
     assert!(read_args(&["--limit", " 3"], "").is_err());
     assert!(read_args(&[""], "").unwrap_err().to_string().starts_with("there is no command \"\""));

@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::StoreKind;
-use crate::time::Span;
+use crate::time::Millis;
 
 /// An address and a port. `:8000` means every IPv4 interface; names but `localhost` are not looked up.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -55,8 +55,8 @@ pub(super) fn size(text: &str, least: u32, most: u32) -> Result<usize, String> {
 }
 
 /// A length of time within bounds.
-pub(super) fn span(text: &str, least: Span, most: Span) -> Result<Span, String> {
-    let span = Span::parse(text)?;
+pub(super) fn span(text: &str, least: Millis, most: Millis) -> Result<Millis, String> {
+    let span = Millis::parse(text)?;
     let within = (least..=most).contains(&span);
     within.then_some(span).ok_or_else(|| format!("write a time from {least} to {most}, not {text:?}"))
 }
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn holds_spans_to_their_bounds() {
-        let read = |text| span(text, Span::from_secs(1), Span::from_secs(86_400));
+        let read = |text| span(text, Millis::from_secs(1), Millis::from_secs(86_400));
         assert_eq!(
             ["1s", "24h", "1d"].map(|text| read(text).unwrap().millis()),
             [1000, 86_400_000, 86_400_000]

@@ -19,7 +19,7 @@ const SIZE_DIGITS: u8 = 16;
 
 /// Decodes the content of one message. Sans I/O: it borrows the bytes anew on each call.
 #[derive(Clone, Copy, Debug)]
-pub struct Body {
+pub struct BodyDecoder {
     state: State,
     /// Content at the front of the bytes: `content <= at`.
     content: usize,
@@ -94,7 +94,7 @@ enum Place {
     Quote,
 }
 
-impl Body {
+impl BodyDecoder {
     /// A decoder for content that is framed so.
     pub fn new(framing: Framing) -> Self {
         let state = match framing {

@@ -9,7 +9,7 @@
 //!
 //! *Invariant:* the requests that come out depend on the bytes alone, not on how they were cut.
 
-use super::body::Body;
+use super::body::BodyDecoder;
 use super::parse::Parser;
 use super::{Framing, Head, Refusal, Span};
 
@@ -19,7 +19,7 @@ pub struct Receiver(Stage);
 
 enum Stage {
     Head(Parser),
-    Body { head: Head, body: Body, continued: bool },
+    Body { head: Head, body: BodyDecoder, continued: bool },
 }
 
 impl Default for Stage {
@@ -66,7 +66,7 @@ impl Receiver {
             let Some(head) = parser.parse(bytes)? else {
                 return Ok(Received::Incomplete);
             };
-            self.0 = Stage::Body { head, body: Body::new(head.framing), continued: false };
+            self.0 = Stage::Body { head, body: BodyDecoder::new(head.framing), continued: false };
         }
         let Stage::Body { head, body, continued } = &mut self.0 else {
             return Ok(Received::Incomplete);

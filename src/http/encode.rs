@@ -63,13 +63,13 @@ pub enum Persistence {
 }
 
 /// An answer in the making: fields first, then the content or none.
-pub struct Answer<'a> {
+pub struct Response<'a> {
     out: &'a mut Vec<u8>,
     /// HEAD: the fields of the content, without it.
     head_only: bool,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> Response<'a> {
     /// Writes the status line and the fields that every answer has.
     pub fn begin(
         out: &'a mut Vec<u8>,
@@ -147,7 +147,7 @@ mod tests {
     fn check(length: usize, head_only: bool, persistence: Persistence, expected_fields: &str) {
         let mut out = b"before".to_vec();
         let common = common(None);
-        let mut answer = Answer::begin(&mut out, Status::Ok, &common, b"id-1", persistence, head_only);
+        let mut answer = Response::begin(&mut out, Status::Ok, &common, b"id-1", persistence, head_only);
         answer.field("Allow", b"GET");
         answer.content("text/plain", |out| out.resize(out.len() + length, b'x'));
         let content = if head_only { String::new() } else { "x".repeat(length) };
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_204_has_neither_content_nor_length() {
         let mut out = Vec::new();
-        Answer::begin(&mut out, Status::NoContent, &common(None), b"i", Persistence::Keep, false)
+        Response::begin(&mut out, Status::NoContent, &common(None), b"i", Persistence::Keep, false)
             .without_content();
         let text = String::from_utf8(out).unwrap();
         assert!(

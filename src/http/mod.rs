@@ -1,7 +1,7 @@
 //! HTTP/1.1 (RFC 9110 and 9112): bytes in, requests out; answers in, bytes out.
 //!
 //! ```text
-//!           parse::Parser           body::Body
+//!           parse::Parser           body::BodyDecoder
 //! bytes ──▶ Head (spans) ─────────▶ content ──────▶ Request   (conn.rs keeps what is incomplete)
 //! bytes ◀── encode::Answer ◀───────────────────────── status, fields, content
 //! ```

@@ -4,7 +4,7 @@
 //! A failure prints its seed. `STREAMER_TORTURE_SEED` repeats that case first; `STREAMER_TORTURE_CASES` sets
 //! how many there are.
 
-use super::body::Body;
+use super::body::BodyDecoder;
 use super::parse::Parser;
 use super::{Framing, Head, Method, Refusal, limits};
 use std::hash::{BuildHasher, RandomState};
@@ -194,7 +194,7 @@ struct Feed {
     start: usize,
     parser: Parser,
     /// The current request, once its head is whole.
-    head: Option<(Head, Body)>,
+    head: Option<(Head, BodyDecoder)>,
     answers: Vec<Answer>,
     /// The content of all requests.
     content: Vec<u8>,
@@ -220,7 +220,7 @@ impl Feed {
             Some(head) => head,
             None => {
                 let Some(head) = self.parser.parse(bytes)? else { return Ok(None) };
-                (head, Body::new(head.framing))
+                (head, BodyDecoder::new(head.framing))
             }
         };
         let rest = &mut bytes[head.len..];

@@ -6,16 +6,16 @@
 //!
 //! *Invariant:* each queue is in the order of its deadlines, because `now` never goes back.
 
-use crate::app::counters::Wait;
-use crate::time::{Span, Timestamp};
+use crate::app::counters::Timeout;
+use crate::time::{Millis, Timestamp};
 
-impl Wait {
+impl Timeout {
     /// How long it is waited for.
-    fn time(self) -> Span {
+    fn time(self) -> Millis {
         match self {
-            Self::Head | Self::Body | Self::Write => Span::from_secs(10),
-            Self::Idle | Self::IdleAdmin => Span::from_secs(60),
-            Self::Drain => Span::from_secs(2),
+            Self::Head | Self::Body | Self::Write => Millis::from_secs(10),
+            Self::Idle | Self::IdleAdmin => Millis::from_secs(60),
+            Self::Drain => Millis::from_secs(2),
         }
     }
 }
@@ -26,7 +26,7 @@ const NONE: u32 = u32::MAX;
 /// The queues of one worker. Connections are known by their slots.
 pub struct Deadlines {
     links: Vec<Link>,
-    queues: [Queue; Wait::ALL.len()],
+    queues: [Queue; Timeout::ALL.len()],
 }
 
 #[derive(Clone, Copy)]
@@ -41,18 +41,18 @@ struct Queue {
 struct Link {
     before: u32,
     behind: u32,
-    wait: Option<Wait>,
+    wait: Option<Timeout>,
     due: Timestamp,
 }
 
 impl Deadlines {
     /// Nobody waits.
     pub fn new() -> Self {
-        Self { links: Vec::new(), queues: [Queue { first: NONE, last: NONE, len: 0 }; Wait::ALL.len()] }
+        Self { links: Vec::new(), queues: [Queue { first: NONE, last: NONE, len: 0 }; Timeout::ALL.len()] }
     }
 
     /// From `now` on, `slot` waits for this, and for nothing that it has waited for before.
-    pub fn begin(&mut self, slot: u32, wait: Wait, now: Timestamp) {
+    pub fn begin(&mut self, slot: u32, wait: Timeout, now: Timestamp) {
         self.end(slot);
         if self.links.len() <= slot as usize {
             let nowhere = Link { before: NONE, behind: NONE, wait: None, due: Timestamp::MAX };
@@ -70,7 +70,7 @@ impl Deadlines {
     }
 
     /// Goes on waiting for this, or begins to.
-    pub fn go_on(&mut self, slot: u32, wait: Wait, now: Timestamp) {
+    pub fn go_on(&mut self, slot: u32, wait: Timeout, now: Timestamp) {
         if self.waits_for(slot) != Some(wait) {
             self.begin(slot, wait, now);
         }
@@ -93,12 +93,12 @@ impl Deadlines {
     }
 
     /// What `slot` waits for.
-    pub fn waits_for(&self, slot: u32) -> Option<Wait> {
+    pub fn waits_for(&self, slot: u32) -> Option<Timeout> {
         self.links.get(slot as usize)?.wait
     }
 
     /// Somebody who has waited too long; they wait no longer.
-    pub fn take_due(&mut self, now: Timestamp) -> Option<(u32, Wait)> {
+    pub fn take_due(&mut self, now: Timestamp) -> Option<(u32, Timeout)> {
         let due = |queue: &Queue| self.due(queue.first).is_some_and(|due| due <= now);
         let slot = self.queues.iter().find(|queue| due(queue))?.first;
         let wait = self.waits_for(slot)?;
@@ -113,19 +113,22 @@ impl Deadlines {
 
     /// Who has been idle longest, and since when.
     pub fn longest_idle(&self) -> Option<(u32, Timestamp)> {
-        let first = self.queues[Wait::Idle as usize].first;
-        let since = self.due(first)?.millis() - Wait::Idle.time().millis();
+        let first = self.queues[Timeout::Idle as usize].first;
+        let since = self.due(first)?.millis() - Timeout::Idle.time().millis();
         Some((first, Timestamp::from_millis(since)))
     }
 
     /// How many are idle and could make room.
     pub fn idle(&self) -> usize {
-        self.queues[Wait::Idle as usize].len
+        self.queues[Timeout::Idle as usize].len
     }
 
     /// How many wait for something that they hold a buffer for.
     pub fn holding(&self) -> usize {
-        [Wait::Head, Wait::Body, Wait::Write].into_iter().map(|wait| self.queues[wait as usize].len).sum()
+        [Timeout::Head, Timeout::Body, Timeout::Write]
+            .into_iter()
+            .map(|wait| self.queues[wait as usize].len)
+            .sum()
     }
 
     fn due(&self, slot: u32) -> Option<Timestamp> {
@@ -148,14 +151,14 @@ mod tests {
             (deadlines.next(), deadlines.take_due(at(99)), deadlines.longest_idle()),
             (None, None, None)
         );
-        deadlines.begin(3, Wait::Idle, at(0));
-        deadlines.begin(0, Wait::Head, at(1));
-        deadlines.begin(1, Wait::Head, at(2));
-        deadlines.begin(2, Wait::Body, at(3));
+        deadlines.begin(3, Timeout::Idle, at(0));
+        deadlines.begin(0, Timeout::Head, at(1));
+        deadlines.begin(1, Timeout::Head, at(2));
+        deadlines.begin(2, Timeout::Body, at(3));
         assert_eq!(deadlines.next(), Some(at(11)));
         assert_eq!(deadlines.take_due(at(10)), None);
-        assert_eq!(deadlines.take_due(at(12)), Some((0, Wait::Head)));
-        assert_eq!(deadlines.take_due(at(12)), Some((1, Wait::Head)));
+        assert_eq!(deadlines.take_due(at(12)), Some((0, Timeout::Head)));
+        assert_eq!(deadlines.take_due(at(12)), Some((1, Timeout::Head)));
         assert_eq!(deadlines.take_due(at(12)), None);
         assert_eq!(deadlines.next(), Some(at(13)));
         assert_eq!(deadlines.waits_for(0), None);
@@ -164,12 +167,12 @@ mod tests {
     #[test]
     fn dripping_does_not_extend_a_deadline_and_a_new_request_does() {
         let mut deadlines = Deadlines::new();
-        deadlines.begin(0, Wait::Head, at(0));
-        deadlines.go_on(0, Wait::Head, at(5));
+        deadlines.begin(0, Timeout::Head, at(0));
+        deadlines.go_on(0, Timeout::Head, at(5));
         assert_eq!(deadlines.next(), Some(at(10)));
-        deadlines.go_on(0, Wait::Body, at(9));
+        deadlines.go_on(0, Timeout::Body, at(9));
         assert_eq!(deadlines.next(), Some(at(19)));
-        deadlines.begin(0, Wait::Body, at(12));
+        deadlines.begin(0, Timeout::Body, at(12));
         assert_eq!(deadlines.next(), Some(at(22)));
     }
 
@@ -177,12 +180,12 @@ mod tests {
     fn the_longest_idle_is_the_one_that_was_busy_first() {
         let mut deadlines = Deadlines::new();
         for slot in 0..4 {
-            deadlines.begin(slot, Wait::Idle, at(u64::from(slot)));
+            deadlines.begin(slot, Timeout::Idle, at(u64::from(slot)));
         }
-        deadlines.begin(0, Wait::Idle, at(10));
+        deadlines.begin(0, Timeout::Idle, at(10));
         deadlines.end(1);
         assert_eq!(deadlines.longest_idle(), Some((2, at(2))));
-        deadlines.begin(2, Wait::Write, at(11));
+        deadlines.begin(2, Timeout::Write, at(11));
         assert_eq!(deadlines.longest_idle(), Some((3, at(3))));
         deadlines.end(3);
         deadlines.end(3);
@@ -197,7 +200,14 @@ mod tests {
         for step in 0..20_000_u64 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let (slot, kind) = ((seed >> 33) as usize % 50, (seed >> 53) as usize % 8);
-            let waits = [Wait::Head, Wait::Body, Wait::Idle, Wait::IdleAdmin, Wait::Write, Wait::Drain];
+            let waits = [
+                Timeout::Head,
+                Timeout::Body,
+                Timeout::Idle,
+                Timeout::IdleAdmin,
+                Timeout::Write,
+                Timeout::Drain,
+            ];
             match waits.get(kind) {
                 Some(&wait) => {
                     deadlines.begin(slot as u32, wait, at(step));
@@ -212,7 +222,7 @@ mod tests {
                 let (due, expected) = plain[slot as usize].take().unwrap();
                 assert!(due <= at(step) && wait == expected);
             }
-            let holds = |wait: &Wait| !matches!(wait, Wait::Idle | Wait::IdleAdmin | Wait::Drain);
+            let holds = |wait: &Timeout| !matches!(wait, Timeout::Idle | Timeout::IdleAdmin | Timeout::Drain);
             let holding = plain.iter().flatten().filter(|(_, wait)| holds(wait)).count();
             assert_eq!(deadlines.holding(), holding);
             assert_eq!(deadlines.next(), plain.iter().flatten().map(|(due, _)| *due).min());

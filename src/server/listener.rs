@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use super::notice;
 use super::poller::{Event, Poll, Poller};
-use super::shared::{Errand, Inbox, Shared};
-use super::sys;
+use super::shared::{Inbox, Message, Shared};
 use crate::app::Side;
 use crate::app::counters::Counters;
+use crate::sys;
 
 /// How long to wait before the next attempt when `accept` has failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -198,7 +198,7 @@ impl Listener {
                     // The client has gone already, or a signal came.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
                     _ => {
-                        self.longest_idle().leave(Errand::Reclaim);
+                        self.longest_idle().leave(Message::Reclaim);
                         self.retry = true;
                         return;
                     }
@@ -220,7 +220,7 @@ impl Listener {
         let open = self.shared.open[side as usize].fetch_add(1, Relaxed);
         let full = open >= most;
         let inbox = if full { self.longest_idle() } else { self.next_inbox() };
-        inbox.leave(Errand::Serve { stream, peer, side, full });
+        inbox.leave(Message::Serve { stream, peer, side, full });
     }
 
     fn next_inbox(&mut self) -> &Inbox {

@@ -19,8 +19,6 @@ mod deadlines;
 
 pub mod poller;
 
-mod sys;
-
 mod shared;
 
 mod logger;
@@ -49,13 +47,14 @@ use crate::config::{Config, LogFormat, Mode, StoreKind};
 use crate::store::Store;
 use crate::store::memory::Memory;
 use crate::streams::account::Policy;
+use crate::sys;
 
 use clock::Clock;
 use listener::Listener;
 use logger::Logger;
 use observer::Watcher;
-use shared::{Inbox, Room, Shared};
-use worker::{Parts, Worker};
+use shared::{Capacity, Inbox, Shared};
+use worker::{Worker, WorkerParts};
 
 pub use files::keys;
 
@@ -217,7 +216,7 @@ impl Crew {
         config: &Config,
         store: Arc<dyn Store>,
         credentials: Credentials,
-        room: Room,
+        room: Capacity,
         clock: &Clock,
     ) -> Result<(Arc<Shared>, Self), String> {
         let failed = |error: io::Error| format!("cannot start a thread: {error}");
@@ -248,7 +247,7 @@ impl Crew {
                 Arc::clone(&of_workers[number]),
                 Arc::clone(&recent[number]),
             );
-            let worker = Worker::new(Parts {
+            let worker = Worker::new(WorkerParts {
                 number,
                 shared: Arc::clone(&shared),
                 inbox: Arc::clone(&inbox),
@@ -313,7 +312,7 @@ fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
 }
 
 /// `--max-connections`, or what the system has descriptors for.
-fn room(config: &Config) -> Room {
+fn room(config: &Config) -> Capacity {
     let files = sys::raise_file_limit().map_or(usize::MAX, |files| files as usize);
     let spare = files.saturating_sub(RESERVED_FILES + FILES_PER_WORKER * config.workers);
     let (admin, refused) = ((spare / 8).clamp(1, MAX_ADMIN), (spare / 8).min(MAX_REFUSED));
@@ -325,7 +324,7 @@ fn room(config: &Config) -> Room {
             config.max_connections
         ));
     }
-    Room { public: public.min(config.max_connections), admin, refused }
+    Capacity { public: public.min(config.max_connections), admin, refused }
 }
 
 /// Reads the files again, on a thread of its own: a million lines take a second, and connections go on coming.

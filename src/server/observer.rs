@@ -12,7 +12,7 @@ use crate::app::Observer;
 use crate::app::counters::{Counters, Sum};
 use crate::app::metrics::{Process, Snapshot};
 use crate::app::recent::Recent;
-use crate::time::{Span, Timestamp};
+use crate::time::{Millis, Timestamp};
 
 /// Looks at everything.
 pub struct Watcher {
@@ -33,7 +33,7 @@ impl Observer for Watcher {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Snapshot {
             wall: Timestamp::from_millis(wall.as_millis() as u64),
-            uptime: Span::from_millis(self.started.elapsed().as_millis() as u64),
+            uptime: Millis::from_millis(self.started.elapsed().as_millis() as u64),
             ready: self.is_ready(),
             workers: self.recent.len(),
             sum,

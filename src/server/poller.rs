@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use super::sys;
+use crate::sys;
 
 /// The poller of this system.
 #[cfg(target_os = "linux")]

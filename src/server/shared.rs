@@ -15,7 +15,7 @@ use crate::store::Store;
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct Capacity {
     /// Of clients.
     pub public: usize,
     /// Of operators, who want in when all is full.
@@ -52,7 +52,7 @@ impl Shared {
         store: Arc<dyn Store>,
         settings: Arc<Settings>,
         credentials: Credentials,
-        room: Room,
+        room: Capacity,
         workers: usize,
     ) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Shared {
 }
 
 /// Something for a worker to do.
-pub enum Errand {
+pub enum Message {
     /// Serve this connection. When there are as many as there may be already, close the longest idle for it, or refuse it.
     Serve { stream: TcpStream, peer: SocketAddr, side: Side, full: bool },
     /// Close the longest idle connection: there are no more descriptors.
@@ -97,7 +97,7 @@ pub enum Errand {
 
 /// How a worker is reached.
 pub struct Inbox {
-    errands: Mutex<Vec<Errand>>,
+    errands: Mutex<Vec<Message>>,
     bell: UnixStream,
     /// Since when the longest idle of the worker's connections is idle, in milliseconds of steady time; `u64::MAX` when
     /// none is.
@@ -122,7 +122,7 @@ impl Inbox {
     }
 
     /// Leaves an errand.
-    pub fn leave(&self, errand: Errand) {
+    pub fn leave(&self, errand: Message) {
         let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
         errands.push(errand);
         let first = errands.len() == 1;
@@ -140,7 +140,7 @@ impl Inbox {
     }
 
     /// Takes everything out.
-    pub fn take(&self) -> Vec<Errand> {
+    pub fn take(&self) -> Vec<Message> {
         std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::shared::{Inbox, Shared};
-use super::sys;
 use crate::app::counters::Counters;
+use crate::sys;
 
 /// How often it wakes.
 const TICK: Duration = Duration::from_millis(250);

@@ -22,13 +22,13 @@ use super::deadlines::Deadlines;
 use super::logger::Logger;
 use super::notice;
 use super::poller::{Event, Poll, Poller};
-use super::shared::{Bell, Errand, Inbox, Shared};
-use crate::app::counters::{Counters, Wait};
+use super::shared::{Bell, Inbox, Message, Shared};
+use crate::app::counters::{Counters, Timeout};
 use crate::app::problem::Problem;
 use crate::app::{App, Exchange, Side};
 use crate::http::limits;
 use crate::streams::batch::Batch;
-use crate::time::{Now, Span, Timestamp};
+use crate::time::{Millis, Now, Timestamp};
 
 mod serve;
 
@@ -84,11 +84,11 @@ pub struct Worker {
     micros: u64,
     /// When the server has to have stopped; None while it need not.
     stop_by: Option<Timestamp>,
-    grace: Span,
+    grace: Millis,
 }
 
 /// What a worker is made of.
-pub struct Parts {
+pub struct WorkerParts {
     pub number: usize,
     pub shared: Arc<Shared>,
     pub inbox: Arc<Inbox>,
@@ -97,13 +97,13 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     pub logger: Option<Arc<Logger>>,
     pub clock: Clock,
-    pub grace: Span,
+    pub grace: Millis,
 }
 
 impl Worker {
     /// A worker that has not begun.
-    pub fn new(parts: Parts) -> std::io::Result<Self> {
-        let Parts { number, shared, inbox, bell, app, counters, logger, clock, grace } = parts;
+    pub fn new(parts: WorkerParts) -> std::io::Result<Self> {
+        let WorkerParts { number, shared, inbox, bell, app, counters, logger, clock, grace } = parts;
         let mut poller = Poller::new(MAX_EVENTS)?;
         poller.add(bell.0.as_fd(), BELL)?;
         Ok(Self {
@@ -150,7 +150,7 @@ impl Worker {
     /// While others still have requests under way, this one goes on for the sake of the admin listener.
     fn is_done(&self) -> bool {
         let Some(stop_by) = self.stop_by else { return false };
-        let idle = |slot| matches!(self.deadlines.waits_for(slot), Some(Wait::Idle | Wait::IdleAdmin));
+        let idle = |slot| matches!(self.deadlines.waits_for(slot), Some(Timeout::Idle | Timeout::IdleAdmin));
         stop_by <= self.now.steady || self.shared.stopped.load(Relaxed) && self.connections.taken().all(idle)
     }
 
@@ -233,8 +233,8 @@ impl Worker {
         self.bell.hush();
         for errand in self.inbox.take() {
             match errand {
-                Errand::Serve { stream, peer, side, full } => self.accept(stream, peer, side, full),
-                Errand::Reclaim => drop(self.reclaim()),
+                Message::Serve { stream, peer, side, full } => self.accept(stream, peer, side, full),
+                Message::Reclaim => drop(self.reclaim()),
             }
         }
         if self.stop_by.is_none() && self.shared.stopping.load(Relaxed) {
@@ -287,7 +287,7 @@ impl Worker {
                 self.close(slot);
                 return true;
             }
-            self.deadlines.begin(slot, Wait::Idle, self.now.steady);
+            self.deadlines.begin(slot, Timeout::Idle, self.now.steady);
             self.read_once_more(slot);
         }
         false
@@ -316,7 +316,7 @@ impl Worker {
 
     fn close_if_idle(&mut self, token: u64) {
         let Some(slot) = self.connections.slot(token) else { return };
-        let idle = self.deadlines.waits_for(slot) == Some(Wait::Idle);
+        let idle = self.deadlines.waits_for(slot) == Some(Timeout::Idle);
         if idle && self.connections.get_mut(slot).is_some_and(|connection| !connection.answer_due) {
             self.close(slot);
         }
@@ -338,8 +338,8 @@ impl Worker {
             self.counters.timeouts[wait as usize].bump();
             let kept = self.connections.get_mut(slot).and_then(|connection| connection.kept.take());
             match (wait, kept) {
-                (Wait::Head | Wait::Body, Some(kept)) => {
-                    self.refuse(slot, Problem::Late { content: wait == Wait::Body }, Some(&kept));
+                (Timeout::Head | Timeout::Body, Some(kept)) => {
+                    self.refuse(slot, Problem::Late { content: wait == Timeout::Body }, Some(&kept));
                 }
                 _ => self.close(slot),
             }

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use crate::streams::account::WhenFull;
     use crate::streams::batch::{Action, Replace, Verdict};
-    use crate::time::Span;
+    use crate::time::Millis;
 
     const LEASE: u64 = 90;
     /// So many that every shard has grown.
@@ -189,7 +189,7 @@ mod tests {
 
     fn memory() -> Memory {
         let adopt_until = Timestamp::default();
-        Memory::new(Policy { lease: Span::from_secs(LEASE), when_full: WhenFull::Refuse, adopt_until })
+        Memory::new(Policy { lease: Millis::from_secs(LEASE), when_full: WhenFull::Refuse, adopt_until })
     }
 
     fn at(secs: u64) -> Timestamp {
@@ -227,11 +227,11 @@ mod tests {
                 ("ann", "d", START),
             ],
         );
-        use Verdict::{Ended, Full, Renewed, Started, Told, Unknown};
+        use Verdict::{Ended, Full, Info, Renewed, Started, Unknown};
         let expected = [
             (Unknown, 0),
             (Started, 1),
-            (Told, 0),
+            (Info, 0),
             (Renewed, 1),
             (Started, 2),
             (Started, 3),

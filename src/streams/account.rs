@@ -17,11 +17,11 @@
 //! *Invariant:* between commands at most `limit` streams play (unless the policy only reports), at most [`MAX_PAUSED`]
 //! are paused, and at most [`MAX_ENDED`] are remembered.
 
-use super::batch::{Action, Arena, Command, Findings, Notes, Outcome, Replace, Shown, Verdict, Word};
-use super::few::Few;
+use super::batch::{Action, Arena, Command, Findings, Notes, Outcome, Replace, StreamView, Verdict, Word};
+use super::inline_vec::InlineVec;
 use super::name::Name;
 use super::position::Position;
-use crate::time::{Span, Timestamp};
+use crate::time::{Millis, Timestamp};
 
 /// How many paused streams a user may hold; the one paused longest gives way.
 pub const MAX_PAUSED: usize = 16;
@@ -46,7 +46,7 @@ pub enum WhenFull {
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// How long a stream lives without being renewed.
-    pub lease: Span,
+    pub lease: Millis,
     /// What happens to a start that does not say itself whom to replace.
     pub when_full: WhenFull,
     /// Until when a PATCH of an unknown stream takes it over: one lease after a start with an empty store.
@@ -56,7 +56,7 @@ pub struct Policy {
 /// One user's streams, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    streams: Few<Stream>,
+    streams: InlineVec<Stream>,
 }
 
 #[derive(Clone, Debug)]
@@ -111,8 +111,8 @@ impl Account {
         let expired = self.expire(now);
         let mut call = Call { now, policy, command, arena, findings };
         let mut outcome = match command.action {
-            Action::Look => Verdict::Told.into(),
-            Action::List => self.list(&mut call, Verdict::Told),
+            Action::Look => Verdict::Info.into(),
+            Action::List => self.list(&mut call, Verdict::Info),
             Action::Start { position, replace } => self.start(&mut call, position, replace),
             Action::Beat { position, playing } => self.beat(&mut call, position, playing),
             Action::End => self.end(&call),
@@ -322,7 +322,7 @@ impl Account {
 
     fn full(&self, call: &mut Call) -> Outcome {
         let first = self.streams.iter().filter(|s| s.plays()).map(|s| s.expires).min();
-        let retry_after = first.map_or(Span::default(), |first| call.now.until(first));
+        let retry_after = first.map_or(Millis::default(), |first| call.now.until(first));
         Outcome { retry_after, ..self.list(call, Verdict::Full) }
     }
 
@@ -384,8 +384,13 @@ impl Stream {
         self.state = State::Ended(by);
     }
 
-    fn shown(&self, key: Word, now: Timestamp) -> Shown {
-        Shown { key, position: self.position, playing: self.plays(), expires_in: now.until(self.expires) }
+    fn shown(&self, key: Word, now: Timestamp) -> StreamView {
+        StreamView {
+            key,
+            position: self.position,
+            playing: self.plays(),
+            expires_in: now.until(self.expires),
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::position::Position;
-use crate::time::Span;
+use crate::time::Millis;
 
 /// Bytes in a batch's arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,7 +129,7 @@ pub enum Verdict {
     #[default]
     Unavailable,
     /// It was a question; `Outcome` is the answer.
-    Told,
+    Info,
     /// A new stream plays.
     Started,
     /// A stream that was there has been renewed.
@@ -155,13 +155,13 @@ pub struct Outcome {
     /// How many streams the user plays now.
     pub count: u32,
     /// The stream that the command started or renewed.
-    pub stream: Option<Shown>,
+    pub stream: Option<StreamView>,
     /// The stream that was replaced or that replaced this one, in [`Findings::arena`]; empty when there is none.
     pub other: Word,
     /// The user's streams, in [`Findings::streams`]: for `List`, and when the verdict is `Full`.
     pub streams: (u32, u32),
     /// Until the first lease of a playing stream can run out; zero unless the verdict is `Full`.
-    pub retry_after: Span,
+    pub retry_after: Millis,
     /// What happened besides, for the counters.
     pub notes: Notes,
 }
@@ -187,7 +187,7 @@ pub struct Notes {
 
 /// A stream as an answer shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct StreamView {
     /// Its key, in [`Findings::arena`]; empty where the command's own key says it.
     pub key: Word,
     /// Where it is.
@@ -195,7 +195,7 @@ pub struct Shown {
     /// Whether it plays, or is paused.
     pub playing: bool,
     /// Until its lease runs out.
-    pub expires_in: Span,
+    pub expires_in: Millis,
 }
 
 /// What outcomes point into.
@@ -204,7 +204,7 @@ pub struct Findings {
     /// The keys of the streams below, and of [`Outcome::other`].
     pub arena: Arena,
     /// Lists of streams, one after the other.
-    pub streams: Vec<Shown>,
+    pub streams: Vec<StreamView>,
 }
 
 /// The room that a turn may keep, in bytes of each list.
@@ -243,7 +243,7 @@ impl Batch {
     }
 
     /// The streams that `outcome` lists.
-    pub fn streams(&self, outcome: &Outcome) -> &[Shown] {
+    pub fn streams(&self, outcome: &Outcome) -> &[StreamView] {
         &self.findings.streams[outcome.streams.0 as usize..outcome.streams.1 as usize]
     }
 

@@ -8,7 +8,7 @@
 
 pub mod name;
 
-pub mod few;
+pub mod inline_vec;
 
 pub mod position;
 

@@ -1,6 +1,6 @@
 //! A short name that seldom needs the heap: a user, or a stream's key.
 //!
-//! A million users are a million names, most of them short. Kept in place they save a heap block each, and the
+//! A million users are a million names, most of them short. Repr in place they save a heap block each, and the
 //! cache miss of following a pointer to it.
 //!
 //! *Invariant:* a name never changes once it is made.
@@ -16,10 +16,10 @@ const INLINE: usize = 22;
 ///
 /// It compares and hashes as the bytes it holds, so a map of names is asked with a `&[u8]`.
 #[derive(Clone)]
-pub struct Name(Kept);
+pub struct Name(Repr);
 
 #[derive(Clone)]
-enum Kept {
+enum Repr {
     /// The first `len` bytes are the name.
     Inline {
         len: u8,
@@ -32,8 +32,8 @@ impl Name {
     /// The bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Kept::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Kept::Boxed(bytes) => bytes,
+            Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Repr::Boxed(bytes) => bytes,
         }
     }
 }
@@ -41,11 +41,11 @@ impl Name {
 impl From<&[u8]> for Name {
     fn from(name: &[u8]) -> Self {
         if name.len() > INLINE {
-            return Self(Kept::Boxed(name.into()));
+            return Self(Repr::Boxed(name.into()));
         }
         let mut bytes = [0; INLINE];
         bytes[..name.len()].copy_from_slice(name);
-        Self(Kept::Inline { len: name.len() as u8, bytes })
+        Self(Repr::Inline { len: name.len() as u8, bytes })
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use streamer::codec::{base64, json, sha256};
 
-use crate::server::{Answer, Client, Server, basic, eventually, request};
+use crate::server::{Client, Response, Server, basic, eventually, request};
 
 #[track_caller]
-fn delete(server: &Server, target: &str) -> Answer {
+fn delete(server: &Server, target: &str) -> Response {
     Client::connect(server.admin()).ask(&format!("DELETE {target}"), &[], "")
 }
 

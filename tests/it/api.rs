@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ureq::Agent;
 
-use crate::server::{Answer, Client, PATIENCE, Server, basic, eventually, request};
+use crate::server::{Client, PATIENCE, Response, Server, basic, eventually, request};
 
 /// A call, its body, and the status and content that answer it.
 type Row<'a> = (&'a str, &'a str, u16, &'a str);
@@ -34,7 +34,7 @@ fn talk(flags: &[&str], rows: &[Row]) {
     }
 }
 
-fn check_media_type(answer: &Answer) {
+fn check_media_type(answer: &Response) {
     let expected = if answer.status < 300 { "application/json" } else { "application/problem+json" };
     assert_eq!(answer.field("content-type"), Some(expected), "{answer:?}");
 }
@@ -45,7 +45,7 @@ fn agent() -> Agent {
 
 /// The same as [`Client::call`] by a client that many people use.
 #[track_caller]
-fn ask(agent: &Agent, server: &Server, call: &str, body: &str) -> Answer {
+fn ask(agent: &Agent, server: &Server, call: &str, body: &str) -> Response {
     let (method, target) = call.split_once(' ').expect("a call is method and target");
     let uri = format!("http://{}{target}", server.listen);
     let credentials = basic("alice", "x");
@@ -61,7 +61,7 @@ fn ask(agent: &Agent, server: &Server, call: &str, body: &str) -> Answer {
     });
     let fields = fields.collect();
     let body = answer.body_mut().read_to_string().expect("the content comes");
-    Answer { status: answer.status().as_u16(), fields, body }
+    Response { status: answer.status().as_u16(), fields, body }
 }
 
 /// The content with every `expiresIn` from 60 to 90 as 90: a machine may be slow.
@@ -641,7 +641,7 @@ fn malformed_queries_and_bodies_are_named() {
 }
 
 #[track_caller]
-fn check_problem(answer: &Answer, status: u16, title: &str, detail: &str) {
+fn check_problem(answer: &Response, status: u16, title: &str, detail: &str) {
     let expected =
         format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}"}}"#);
     assert_eq!((answer.status, &*answer.body), (status, &*expected));
@@ -775,7 +775,7 @@ fn head_is_get_without_the_content() {
     assert_eq!(client.call("alice", "POST /?id=A", "").status, 201);
     let mut heads = 0;
     for target in ["/", "/?id=A", "/?id=B", "/?id=", "/nope", "/healthz"] {
-        let plain = |answer: &Answer| {
+        let plain = |answer: &Response| {
             let own = |name: &str| matches!(name, "date" | "x-request-id");
             let fields = answer.fields.iter().filter(|(name, _)| !own(name)).cloned();
             (answer.status, fields.collect::<Vec<_>>())

@@ -4,13 +4,13 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::server::{Answer, Client, Server};
+use crate::server::{Client, Response, Server};
 
 const LIMIT: u64 = 3;
 
 /// The number behind the first `"count":`.
 #[track_caller]
-fn count(answer: &Answer) -> u64 {
+fn count(answer: &Response) -> u64 {
     let (_, rest) = answer.body.split_once(r#""count":"#).unwrap_or_else(|| panic!("no count: {answer:?}"));
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     digits.parse().expect("a count is a number")
@@ -18,7 +18,7 @@ fn count(answer: &Answer) -> u64 {
 
 /// Has 24 clients make the same call for one user after the other, all at the same moment. Returns their answers, user by
 /// user. `{i}` in the call is the client's number.
-fn at_once(server: &Server, users: usize, call: &str) -> Vec<Vec<Answer>> {
+fn at_once(server: &Server, users: usize, call: &str) -> Vec<Vec<Response>> {
     const CLIENTS: usize = 24;
     let barrier = Barrier::new(CLIENTS);
     let one = |i: usize| {
@@ -30,7 +30,7 @@ fn at_once(server: &Server, users: usize, call: &str) -> Vec<Vec<Answer>> {
         };
         (0..users).map(ask).collect::<Vec<_>>()
     };
-    let by_client: Vec<Vec<Answer>> = thread::scope(|scope| {
+    let by_client: Vec<Vec<Response>> = thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|i| scope.spawn(move || one(i))).collect();
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
@@ -49,7 +49,7 @@ fn of_24_parallel_starts_exactly_3_are_admitted() {
     for workers in ["1", "2", "4"] {
         let server = Server::start(&["--workers", workers, "--log", "off"]);
         for (user, answers) in at_once(&server, 60, "POST /?id=v{i}").iter().enumerate() {
-            let (admitted, refused): (Vec<&Answer>, Vec<&Answer>) =
+            let (admitted, refused): (Vec<&Response>, Vec<&Response>) =
                 answers.iter().partition(|answer| answer.status == 201);
             assert_eq!(sorted(admitted.iter().map(|answer| count(answer))), [1, 2, 3], "{user} on {workers}");
             assert!(

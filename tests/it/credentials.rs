@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use streamer::app::auth::signed::Keys;
 use streamer::codec::{base64, hex, sha256};
 
-use crate::server::{Answer, Client, Scratch, Server, basic, eventually, run};
+use crate::server::{Client, Response, Scratch, Server, basic, eventually, run};
 
 const KEY: &str = "a key for tests, of 32 bytes or more";
 const OTHER_KEY: &str = "another key for tests, long enough too";
@@ -39,7 +39,7 @@ fn look(client: &mut Client, user: &str, token: &str) -> u16 {
 /// Sends one wrong pair after the other. All must get the same answer: it may not tell what was wrong.
 #[track_caller]
 fn check_refused(server: &Server, pairs: &[&[u8]]) {
-    let plain = |mut answer: Answer| {
+    let plain = |mut answer: Response| {
         answer.fields.retain(|(name, _)| !matches!(&**name, "date" | "x-request-id"));
         answer
     };
@@ -397,7 +397,7 @@ fn failures_are_counted_by_cause_and_no_secret_is_written_down() {
 
 /// A DELETE on the admin listener.
 #[track_caller]
-fn end(server: &Server, user: &str, fields: &[&str]) -> Answer {
+fn end(server: &Server, user: &str, fields: &[&str]) -> Response {
     let host =
         if fields.iter().any(|field| field.starts_with("Host: ")) { "" } else { "Host: localhost\r\n" };
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();

@@ -17,9 +17,9 @@ use streamer::store::memory::Memory;
 use streamer::store::{Census, Store, Swept};
 use streamer::streams::account::{Policy, WhenFull};
 use streamer::streams::batch::Batch;
-use streamer::time::{Span, Timestamp};
+use streamer::time::{Millis, Timestamp};
 
-use crate::server::{Answer, Client, PATIENCE, Server, basic, eventually, request};
+use crate::server::{Client, PATIENCE, Response, Server, basic, eventually, request};
 use crate::wire::read;
 
 const GOOD: &str = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -116,7 +116,7 @@ fn a_half_close_in_mid_request_is_told_what_is_missing() {
 const TEN_SECONDS: core::ops::Range<Duration> = Duration::from_millis(9_900)..Duration::from_millis(13_000);
 
 /// Sends `first`, then `drop` again and again; returns the answer, and when it came.
-fn drip(client: &mut Client, first: &str, drop: &str) -> (Answer, Duration) {
+fn drip(client: &mut Client, first: &str, drop: &str) -> (Response, Duration) {
     let started = Instant::now();
     client.send(first);
     client.stream.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
@@ -607,7 +607,7 @@ impl InProcess {
     /// Starts it over a store of the test's own.
     pub fn start(flags: &[&str], store: impl Store + 'static) -> Self {
         let args = [&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], flags].concat();
-        let Ok(config::Command::Serve(config)) = config::parse(args.iter(), |_| None, 1) else {
+        let Ok(config::Invocation::Serve(config)) = config::parse(args.iter(), |_| None, 1) else {
             panic!("the flags are good");
         };
         let (pipe, signals) = UnixStream::pair().unwrap();
@@ -635,7 +635,7 @@ impl Drop for InProcess {
 
 /// Streams in memory, as the program has them.
 pub fn memory() -> Memory {
-    let lease = Span::from_secs(90);
+    let lease = Millis::from_secs(90);
     Memory::new(Policy { lease, when_full: WhenFull::Refuse, adopt_until: Timestamp::from_millis(0) })
 }
 

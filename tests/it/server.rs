@@ -214,13 +214,13 @@ impl Server {
 
     /// One call on a connection of its own: see [`Client::call`].
     #[track_caller]
-    pub fn call(&self, user: &str, request_line: &str, body: &str) -> Answer {
+    pub fn call(&self, user: &str, request_line: &str, body: &str) -> Response {
         self.connect().call(user, request_line, body)
     }
 
     /// One GET of the admin listener.
     #[track_caller]
-    pub fn look(&self, target: &str) -> Answer {
+    pub fn look(&self, target: &str) -> Response {
         Client::connect(self.admin()).ask(&format!("GET {target}"), &[], "")
     }
 
@@ -249,7 +249,7 @@ pub struct Client {
 
 /// An answer, checked for what all answers have in common.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     /// Names in lower case.
     pub fields: Vec<(String, String)>,
@@ -281,20 +281,20 @@ impl Client {
 
     /// Asks as `user`, with the token `x`: `call("alice", "POST /?id=V", "")`.
     #[track_caller]
-    pub fn call(&mut self, user: &str, request_line: &str, body: &str) -> Answer {
+    pub fn call(&mut self, user: &str, request_line: &str, body: &str) -> Response {
         self.ask(request_line, &[&basic(user, "x")], body)
     }
 
     /// Asks with these fields beside `Host` and `Content-Length`.
     #[track_caller]
-    pub fn ask(&mut self, request_line: &str, fields: &[&str], body: &str) -> Answer {
+    pub fn ask(&mut self, request_line: &str, fields: &[&str], body: &str) -> Response {
         self.send(request(request_line, fields, body));
         if request_line.starts_with("HEAD ") { self.answer_to_head() } else { self.answer() }
     }
 
     /// Reads exactly one answer.
     #[track_caller]
-    pub fn answer(&mut self) -> Answer {
+    pub fn answer(&mut self) -> Response {
         let mut answer = self.answer_to_head();
         if let Some(length) = answer.field("content-length") {
             let length = length.parse().expect("a length is a number");
@@ -307,10 +307,10 @@ impl Client {
 
     /// Reads exactly one answer that has no content, whatever its length says.
     #[track_caller]
-    pub fn answer_to_head(&mut self) -> Answer {
+    pub fn answer_to_head(&mut self) -> Response {
         let end = self.read_until(|bytes| bytes.windows(4).position(|four| four == b"\r\n\r\n"));
         let head = self.ahead.drain(..end + 4).collect();
-        Answer::of_head(&String::from_utf8(head).expect("heads are ASCII"))
+        Response::of_head(&String::from_utf8(head).expect("heads are ASCII"))
     }
 
     /// Reads until the server closes; returns what came.
@@ -346,7 +346,7 @@ impl Client {
     }
 }
 
-impl Answer {
+impl Response {
     /// Reads a head, and holds it to what the contract promises for every answer.
     #[track_caller]
     fn of_head(head: &str) -> Self {

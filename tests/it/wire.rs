@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-use crate::server::{Answer, Client, Server};
+use crate::server::{Client, Response, Server};
 
 /// The request line is 8 KiB at most, the content too.
 const KIB_8: usize = 8 * 1024;
@@ -1037,15 +1037,15 @@ fn check_says(says: &[&str], seen: &str) {
     }
 }
 
-fn show(answer: &Answer) -> String {
+fn show(answer: &Response) -> String {
     let fields: String = answer.fields.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     format!("{}\n{fields}\n{}\n", answer.status, answer.body)
 }
 
 /// Reads an answer, and holds it to what is true of all of them.
-pub fn read(client: &mut Client, head_only: bool) -> Answer {
+pub fn read(client: &mut Client, head_only: bool) -> Response {
     let answer = if head_only { client.answer_to_head() } else { client.answer() };
-    let Answer { status, fields, body } = &answer;
+    let Response { status, fields, body } = &answer;
     let has = |name: &str| answer.field(name).is_some();
     let count = |name: &str| fields.iter().filter(|(field, _)| field == name).count();
     if *status == 100 {

@@ -6,17 +6,17 @@ use std::io::Cursor;
 use streamer::app::auth::Credentials;
 use streamer::app::auth::signed::Keys;
 use streamer::app::auth::users::Users;
-use streamer::app::body::Body;
+use streamer::app::body::StreamUpdate;
 use streamer::app::query::Query;
 use streamer::codec::sha256::{HmacKey, Sha256};
 use streamer::codec::{base64, hex, sha256};
 use streamer::http::Framing;
-use streamer::http::body::Body as Content;
+use streamer::http::body::BodyDecoder;
 use streamer::http::parse::Parser;
 use streamer::streams::account::{Account, Policy};
 use streamer::streams::batch::{Action, Arena, Command, Findings, Replace};
 use streamer::streams::position::Position;
-use streamer::time::{Span, Timestamp};
+use streamer::time::{Millis, Timestamp};
 
 use crate::requests::{self, PASSWORD, PLAIN, Style, user};
 use crate::timing::{Timing, title};
@@ -45,7 +45,7 @@ fn http(timing: Timing) {
     timing.row("content in two chunks, 16 bytes", 1, || {
         // Decoding moves the content together.
         bytes = *chunked;
-        black_box(Content::new(Framing::Chunked).decode(black_box(&mut bytes))).ok();
+        black_box(BodyDecoder::new(Framing::Chunked).decode(black_box(&mut bytes))).ok();
     });
 }
 
@@ -59,7 +59,7 @@ fn codecs(timing: Timing) {
     });
     for content in [r#"{"time":"12:34"}"#, r#"{"time":754.25,"state":"paused"}"#] {
         timing.row(&format!("JSON {content}"), 1, || {
-            black_box(Body::decode(black_box(content.as_bytes()))).ok();
+            black_box(StreamUpdate::decode(black_box(content.as_bytes()))).ok();
         });
     }
     let mut arena = Arena::default();
@@ -117,7 +117,7 @@ struct Rules {
 impl Rules {
     /// Of a user who plays `streams`.
     fn playing(streams: usize) -> Self {
-        let policy = Policy { lease: Span::from_secs(90), when_full: Default::default(), adopt_until: NOW };
+        let policy = Policy { lease: Millis::from_secs(90), when_full: Default::default(), adopt_until: NOW };
         let (arena, findings) = (Arena::default(), Findings::default());
         let mut rules = Self { account: Account::default(), policy, arena, findings };
         for stream in 0..streams {

@@ -12,7 +12,7 @@ use streamer::store::Store;
 use streamer::store::memory::Memory;
 use streamer::streams::account::Policy;
 use streamer::streams::batch::Batch;
-use streamer::time::{Now, Span, Timestamp};
+use streamer::time::{Millis, Now, Timestamp};
 
 use crate::requests::{self, PLAIN, Style};
 use crate::timing::{Timing, title};
@@ -46,7 +46,7 @@ impl Observer for Nothing {
 
 impl Path {
     fn new(log: Option<Format>) -> Self {
-        let (lease, when_full) = (Span::from_secs(90), Default::default());
+        let (lease, when_full) = (Millis::from_secs(90), Default::default());
         let (endpoint, cors) = (Default::default(), None);
         let settings = Settings { limit: 3, lease, when_full, endpoint, cors, log, keep_recent: true };
         let credentials = Arc::new(Credentials::Open);

@@ -9,7 +9,7 @@ use streamer::store::memory::Memory;
 use streamer::streams::account::Policy;
 use streamer::streams::batch::{Action, Batch, Command, Replace};
 use streamer::streams::position::Position;
-use streamer::time::{Span, Timestamp};
+use streamer::time::{Millis, Timestamp};
 
 use crate::Effort;
 use crate::requests::{Random, user};
@@ -37,7 +37,7 @@ pub fn run(timing: Timing, effort: Effort) {
 /// A stream for each user.
 fn filled(users: usize) -> Memory {
     let store =
-        Memory::new(Policy { lease: Span::from_secs(90), when_full: Default::default(), adopt_until: NOW });
+        Memory::new(Policy { lease: Millis::from_secs(90), when_full: Default::default(), adopt_until: NOW });
     let mut batch = Batch::default();
     for number in 0..users {
         push(&mut batch, number, Action::Start { position: None, replace: Replace::ByPolicy });

@@ -1,7 +1,7 @@
 //! Content in, content out. Each row is fed whole, byte by byte, cut at every place, and followed by another
 //! request.
 
-use super::{Body, Decoded};
+use super::{BodyDecoder, Decoded};
 use crate::http::{Framing, Refusal, Refusal::*, limits};
 
 const NEXT: &[u8] = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n";
@@ -12,12 +12,12 @@ type Answer = Result<Option<(Decoded, Vec<u8>)>, Refusal>;
 /// A connection's bytes behind the head, and the decoder at work on them.
 struct Feed {
     bytes: Vec<u8>,
-    body: Body,
+    body: BodyDecoder,
 }
 
 impl Feed {
     fn new(framing: Framing) -> Self {
-        Self { bytes: Vec::new(), body: Body::new(framing) }
+        Self { bytes: Vec::new(), body: BodyDecoder::new(framing) }
     }
 
     fn add(&mut self, more: &[u8]) -> Answer {

@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{MAX_PIPELINED, Worker};
-use crate::app::counters::Wait;
+use crate::app::counters::Timeout;
 use crate::app::problem::Problem;
 use crate::app::{Exchange, Side, Source};
 use crate::http::conn::{Received, Receiver};
@@ -307,7 +307,7 @@ impl Worker {
         let token = self.connections.token(slot);
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.output.is_some() {
-            self.deadlines.go_on(slot, Wait::Write, self.now.steady);
+            self.deadlines.go_on(slot, Timeout::Write, self.now.steady);
             if self.poller.set(connection.stream.as_fd(), token, Interest::Write).is_err() {
                 self.close(slot);
             }
@@ -317,7 +317,7 @@ impl Worker {
                 return self.close(slot);
             }
             connection.phase = Phase::Draining { bytes: 0 };
-            self.deadlines.begin(slot, Wait::Drain, self.now.steady);
+            self.deadlines.begin(slot, Timeout::Drain, self.now.steady);
             if connection.unread {
                 self.revisit(slot);
             }
@@ -352,18 +352,18 @@ impl Worker {
 }
 
 /// What a connection waits for whose request is not all there.
-fn wait_of(kept: &Kept, side: Side) -> Wait {
+fn wait_of(kept: &Kept, side: Side) -> Timeout {
     match kept.receiver.awaits_content() {
-        true => Wait::Body,
-        false if kept.is_begun() => Wait::Head,
+        true => Timeout::Body,
+        false if kept.is_begun() => Timeout::Head,
         false => idle(side),
     }
 }
 
 /// What a connection waits for that has sent nothing.
-pub(super) fn idle(side: Side) -> Wait {
+pub(super) fn idle(side: Side) -> Timeout {
     match side {
-        Side::Public => Wait::Idle,
-        Side::Admin => Wait::IdleAdmin,
+        Side::Public => Timeout::Idle,
+        Side::Admin => Timeout::IdleAdmin,
     }
 }

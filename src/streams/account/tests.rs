@@ -14,7 +14,7 @@ struct Script {
 
 fn policy(when_full: WhenFull, adopt_until: u64) -> Policy {
     Policy {
-        lease: Span::from_secs(LEASE),
+        lease: Millis::from_secs(LEASE),
         when_full,
         adopt_until: Timestamp::from_millis(adopt_until * 1000),
     }
@@ -78,7 +78,7 @@ fn tell(outcome: &Outcome, findings: &Findings) -> String {
     let can = if outcome.can_watch { "yes" } else { "no" };
     let mut text = format!("{:?} {} {can}", outcome.verdict, outcome.count);
     let mut word = |word: String| text.push_str(&(String::from(" ") + &word));
-    let show = |stream: &Shown| {
+    let show = |stream: &StreamView| {
         let mut clock = Vec::new();
         stream.position.write(&mut clock);
         let state = if stream.playing { "" } else { " paused" };
@@ -114,16 +114,16 @@ fn tell(outcome: &Outcome, findings: &Findings) -> String {
 #[test]
 fn three_play_and_the_fourth_is_refused() {
     Script::new(WhenFull::Refuse).check(&[
-        (0, "look a", "Told 0 yes"),
+        (0, "look a", "Info 0 yes"),
         (0, "start a", "Started 1 yes 0:00 90s"),
         (1, "start b at 60", "Started 2 yes 1:00 90s"),
         (2, "start c", "Started 3 yes 0:00 90s"),
-        (3, "look d", "Told 3 no"),
-        (3, "look a", "Told 3 yes"),
+        (3, "look d", "Info 3 no"),
+        (3, "look a", "Info 3 yes"),
         (3, "start d", "Full 3 no retry 87s [a 0:00 87s] [b 1:00 88s] [c 0:00 89s]"),
         (4, "end b", "Ended 2 yes"),
         (4, "start d", "Started 3 yes 0:00 90s"),
-        (5, "list", "Told 3 no [a 0:00 85s] [c 0:00 87s] [d 0:00 89s]"),
+        (5, "list", "Info 3 no [a 0:00 85s] [c 0:00 87s] [d 0:00 89s]"),
     ]);
 }
 
@@ -136,7 +136,7 @@ fn restarting_what_plays_takes_no_second_slot_and_is_never_refused() {
         (9, "start a", "Renewed 3 yes 0:05 90s"),
         (9, "start a at 7 over b", "Renewed 3 yes 0:07 90s"),
         (9, "start a over oldest", "Renewed 3 yes 0:07 90s"),
-        (9, "list", "Told 3 no [a 0:07 90s] [b 0:00 81s] [c 0:00 81s]"),
+        (9, "list", "Info 3 no [a 0:07 90s] [b 0:00 81s] [c 0:00 81s]"),
     ]);
 }
 
@@ -146,11 +146,11 @@ fn two_devices_on_one_video_are_two_streams() {
         (0, "start match", "Started 1 yes 0:00 90s"),
         (0, "start match/tv", "Started 2 yes 0:00 90s"),
         (0, "start match/phone", "Started 3 yes 0:00 90s"),
-        (0, "look match/pad", "Told 3 no"),
-        (0, "look match/tv", "Told 3 yes"),
+        (0, "look match/pad", "Info 3 no"),
+        (0, "look match/tv", "Info 3 yes"),
         (0, "end match/tv", "Ended 2 yes"),
         (0, "end match/tv", "Unknown 2 yes"),
-        (0, "list", "Told 2 yes [match 0:00 90s] [match/phone 0:00 90s]"),
+        (0, "list", "Info 2 yes [match 0:00 90s] [match/phone 0:00 90s]"),
     ]);
 }
 
@@ -158,13 +158,13 @@ fn two_devices_on_one_video_are_two_streams() {
 fn a_lease_runs_out_unless_it_is_renewed() {
     Script::new(WhenFull::Refuse).check(&[
         (0, "start a", "Started 1 yes 0:00 90s"),
-        (89, "look a", "Told 1 yes"),
+        (89, "look a", "Info 1 yes"),
         (89, "beat a", "Renewed 1 yes 0:00 90s"),
-        (178, "list", "Told 1 yes [a 0:00 1s]"),
-        (179, "list", "Told 0 yes expired 1"),
+        (178, "list", "Info 1 yes [a 0:00 1s]"),
+        (179, "list", "Info 0 yes expired 1"),
         (179, "beat a", "Unknown 0 yes"),
         (180, "start a", "Started 1 yes 0:00 90s"),
-        (200, "look a", "Told 1 yes"),
+        (200, "look a", "Info 1 yes"),
         (270, "end a", "Unknown 0 yes expired 1"),
     ]);
 }
@@ -177,7 +177,7 @@ fn a_paused_stream_keeps_its_position_and_frees_its_slot() {
         (0, "start c", "Started 3 yes 0:00 90s"),
         (1, "beat a at 30 pause", "Renewed 2 yes 0:30 paused 90s"),
         (2, "start d", "Started 3 yes 0:00 90s"),
-        (3, "look a", "Told 3 no"),
+        (3, "look a", "Info 3 no"),
         (3, "beat a", "Renewed 3 no 0:30 paused 90s"),
         (
             4,
@@ -242,7 +242,7 @@ fn the_oldest_gives_way_where_the_policy_says_so() {
         (0, "start a", "Started 1 yes 0:00 90s"),
         (0, "start b", "Started 2 yes 0:00 90s"),
         (0, "start c", "Started 3 yes 0:00 90s"),
-        (1, "look d", "Told 3 no"),
+        (1, "look d", "Info 3 no"),
         (1, "start d", "Started 3 yes 0:00 90s other a replaced 1"),
         (2, "beat b pause", "Renewed 2 yes 0:00 paused 90s"),
         (2, "start e", "Started 3 yes 0:00 90s"),
@@ -272,7 +272,7 @@ fn report_lets_everything_through_and_says_so() {
     let mut script = Script::new(WhenFull::Report).check(&[
         (0, "start a limit 1", "Started 1 yes 0:00 90s"),
         (0, "start b limit 1", "Started 2 yes 0:00 90s over-limit"),
-        (0, "look c limit 1", "Told 2 yes"),
+        (0, "look c limit 1", "Info 2 yes"),
         (0, "start c limit 1 over b", "Full 2 no retry 90s [a 0:00 90s] [b 0:00 90s]"),
         (0, "beat b limit 1 pause", "Renewed 1 yes 0:00 paused 90s"),
         (0, "beat b limit 1 resume", "Renewed 2 yes 0:00 90s over-limit"),
@@ -289,7 +289,7 @@ fn an_ended_stream_is_gone_for_one_lease_and_then_unknown() {
         (0, "start a", "Started 1 yes 0:00 90s"),
         (10, "end a", "Ended 0 yes"),
         (11, "end a", "Unknown 0 yes"),
-        (11, "list", "Told 0 yes"),
+        (11, "list", "Info 0 yes"),
         (99, "beat a", "Gone 0 yes"),
         (100, "beat a", "Unknown 0 yes"),
         (101, "start a at 3", "Started 1 yes 0:03 90s"),
@@ -320,7 +320,7 @@ fn end_all_stops_what_plays_and_what_is_paused() {
         (1, "end-all", "Ended 0 yes"),
         (2, "beat a", "Gone 0 yes"),
         (2, "beat b resume", "Gone 0 yes"),
-        (2, "list", "Told 0 yes"),
+        (2, "list", "Info 0 yes"),
         (3, "end-all", "Ended 0 yes"),
     ]);
 }
@@ -346,10 +346,10 @@ fn after_a_start_unknown_streams_are_adopted_for_one_lease() {
 fn looking_changes_and_renews_nothing() {
     Script::new(WhenFull::Refuse).check(&[
         (0, "start a", "Started 1 yes 0:00 90s"),
-        (80, "look a", "Told 1 yes"),
-        (80, "look b", "Told 1 yes"),
-        (80, "list", "Told 1 yes [a 0:00 10s]"),
-        (90, "look a", "Told 0 yes expired 1"),
+        (80, "look a", "Info 1 yes"),
+        (80, "look b", "Info 1 yes"),
+        (80, "list", "Info 1 yes [a 0:00 10s]"),
+        (90, "look a", "Info 0 yes expired 1"),
     ]);
 }
 

@@ -3,16 +3,18 @@
 //! *Invariant:* `endpoint` is null exactly where `canWatch` is false, or where no single stream is meant.
 
 use super::problem::{self, Problem};
-use super::{Observer, Saying, Settings, endpoint, metrics, stats};
+use super::{Observer, Reply, Settings, endpoint, metrics, stats};
 use crate::codec::{decimal, json};
-use crate::http::encode::{Answer, CommonFields, Persistence};
+use crate::http::encode::{CommonFields, Persistence, Response};
 use crate::http::status::Status;
-use crate::streams::batch::{Action, Arena, Batch, Entry, Outcome, Replace, Shown, Verdict, id_and_device};
+use crate::streams::batch::{
+    Action, Arena, Batch, Entry, Outcome, Replace, StreamView, Verdict, id_and_device,
+};
 
 const JSON: &str = "application/json";
 
 /// All that an answer begins with but its status.
-pub(super) struct Begun<'a> {
+pub(super) struct ResponseStart<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) common: &'a CommonFields,
     pub(super) request_id: &'a [u8],
@@ -20,14 +22,19 @@ pub(super) struct Begun<'a> {
     pub(super) head_only: bool,
 }
 
-impl Begun<'_> {
-    fn status(&mut self, status: Status) -> Answer<'_> {
-        Answer::begin(self.out, status, self.common, self.request_id, self.persistence, self.head_only)
+impl ResponseStart<'_> {
+    fn status(&mut self, status: Status) -> Response<'_> {
+        Response::begin(self.out, status, self.common, self.request_id, self.persistence, self.head_only)
     }
 }
 
 /// Writes what became of a command; returns the status.
-pub(super) fn outcome(begun: &mut Begun, settings: &Settings, entry: &Entry, batch: &Batch) -> Status {
+pub(super) fn outcome(
+    begun: &mut ResponseStart,
+    settings: &Settings,
+    entry: &Entry,
+    batch: &Batch,
+) -> Status {
     let Entry { command, outcome } = entry;
     let key = batch.arena.get(command.key);
     let found = |out: &mut Vec<u8>| {
@@ -36,7 +43,7 @@ pub(super) fn outcome(begun: &mut Begun, settings: &Settings, entry: &Entry, bat
     };
     let status = match outcome.verdict {
         Verdict::Started => Status::Created,
-        Verdict::Told | Verdict::Renewed | Verdict::Ended => Status::Ok,
+        Verdict::Info | Verdict::Renewed | Verdict::Ended => Status::Ok,
         Verdict::Unknown => Status::NotFound,
         Verdict::Gone => Status::Gone,
         Verdict::Full => Status::Conflict,
@@ -54,14 +61,14 @@ pub(super) fn outcome(begun: &mut Begun, settings: &Settings, entry: &Entry, bat
                 out.push(b'}');
             });
         }
-        Verdict::Told | Verdict::Ended if key.is_empty() => {
+        Verdict::Info | Verdict::Ended if key.is_empty() => {
             answer.content(JSON, |out| {
                 found(out);
                 list(command.limit, batch.streams(outcome), &batch.findings.arena, out);
                 out.push(b'}');
             });
         }
-        Verdict::Told | Verdict::Ended => answer.content(JSON, |out| {
+        Verdict::Info | Verdict::Ended => answer.content(JSON, |out| {
             found(out);
             out.push(b'}');
         }),
@@ -73,7 +80,7 @@ pub(super) fn outcome(begun: &mut Begun, settings: &Settings, entry: &Entry, bat
 }
 
 /// Writes a command's problem, with the members that a client looks for in every answer.
-fn refusal(mut answer: Answer, settings: &Settings, entry: &Entry, batch: &Batch, status: Status) {
+fn refusal(mut answer: Response, settings: &Settings, entry: &Entry, batch: &Batch, status: Status) {
     let Entry { command, outcome } = entry;
     let key = batch.arena.get(command.key);
     match outcome.verdict {
@@ -170,7 +177,7 @@ fn started(key: &[u8], outcome: &Outcome, arena: &Arena, out: &mut Vec<u8>) {
 }
 
 /// Appends `limit` and `streams`.
-fn list(limit: u32, streams: &[Shown], arena: &Arena, out: &mut Vec<u8>) {
+fn list(limit: u32, streams: &[StreamView], arena: &Arena, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"limit\":");
     decimal::write(limit.into(), out);
     out.extend_from_slice(b",\"streams\":[");
@@ -183,7 +190,7 @@ fn list(limit: u32, streams: &[Shown], arena: &Arena, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-fn stream(key: &[u8], shown: &Shown, out: &mut Vec<u8>) {
+fn stream(key: &[u8], shown: &StreamView, out: &mut Vec<u8>) {
     out.push(b'{');
     name(key, out);
     out.extend_from_slice(b",\"time\":\"");
@@ -210,15 +217,15 @@ fn name(key: &[u8], out: &mut Vec<u8>) {
 
 /// Writes an answer that needed no store; returns the status.
 pub(super) fn saying(
-    begun: &mut Begun,
+    begun: &mut ResponseStart,
     settings: &Settings,
     observer: &dyn Observer,
-    saying: Saying,
+    saying: Reply,
 ) -> Status {
     match saying {
-        Saying::Problem(problem) => return self::problem(begun, problem),
-        Saying::Ready if !observer.is_ready() => return self::problem(begun, Problem::Stopping),
-        Saying::Options(allow) => {
+        Reply::Problem(problem) => return self::problem(begun, problem),
+        Reply::Ready if !observer.is_ready() => return self::problem(begun, Problem::Stopping),
+        Reply::Options(allow) => {
             let grants_cors = begun.common.grants_cors();
             let mut answer = begun.status(Status::NoContent);
             answer.field("Allow", allow.as_bytes());
@@ -233,18 +240,18 @@ pub(super) fn saying(
             answer.without_content();
             return Status::NoContent;
         }
-        Saying::Healthy | Saying::Ready => {
+        Reply::Healthy | Reply::Ready => {
             begun.status(Status::Ok).content("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
         }
-        Saying::Metrics => {
+        Reply::Metrics => {
             let snapshot = observer.snapshot();
             begun.status(Status::Ok).content(metrics::MEDIA_TYPE, |out| metrics::write(&snapshot, out));
         }
-        Saying::Stats => {
+        Reply::Stats => {
             let snapshot = observer.snapshot();
             begun.status(Status::Ok).content(JSON, |out| stats::write(&snapshot, settings, out));
         }
-        Saying::Page => {
+        Reply::Page => {
             let mut answer = begun.status(Status::Ok);
             answer.field("Content-Security-Policy", stats::PAGE_POLICY.as_bytes());
             answer.field("X-Content-Type-Options", b"nosniff");
@@ -255,7 +262,7 @@ pub(super) fn saying(
     Status::Ok
 }
 
-fn problem(begun: &mut Begun, problem: Problem) -> Status {
+fn problem(begun: &mut ResponseStart, problem: Problem) -> Status {
     let status = problem.status();
     let mut answer = begun.status(status);
     match problem {

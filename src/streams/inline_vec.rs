@@ -1,6 +1,6 @@
 //! A list that is seldom longer than one: its first element stands in place.
 //!
-//! Most users watch one stream. Kept in place it costs no heap block and, on every heartbeat, no pointer to follow: at a
+//! Most users watch one stream. Repr in place it costs no heap block and, on every heartbeat, no pointer to follow: at a
 //! million users that is one cache miss less of four.
 //!
 //! *Invariant:* the elements are in the order in which they were pushed.
@@ -9,27 +9,27 @@ use std::ops::{Deref, DerefMut};
 
 /// A list of `T`; it reads as a slice.
 #[derive(Clone, Debug)]
-pub struct Few<T>(Kept<T>);
+pub struct InlineVec<T>(Repr<T>);
 
 #[derive(Clone, Debug)]
-enum Kept<T> {
+enum Repr<T> {
     None,
     One(T),
-    /// Any number: a list that has grown keeps its room until [`Few::shrink`].
+    /// Any number: a list that has grown keeps its room until [`InlineVec::shrink`].
     Many(Vec<T>),
 }
 
-impl<T> Few<T> {
+impl<T> InlineVec<T> {
     /// Adds an element at the end.
     pub fn push(&mut self, element: T) {
-        self.0 = match std::mem::replace(&mut self.0, Kept::None) {
-            Kept::None => Kept::One(element),
-            Kept::One(first) => Kept::Many(vec![first, element]),
-            Kept::Many(mut elements) => {
+        self.0 = match std::mem::replace(&mut self.0, Repr::None) {
+            Repr::None => Repr::One(element),
+            Repr::One(first) => Repr::Many(vec![first, element]),
+            Repr::Many(mut elements) => {
                 // Room for twice as many, as `push` makes it, would be mostly air.
                 elements.reserve_exact(1);
                 elements.push(element);
-                Kept::Many(elements)
+                Repr::Many(elements)
             }
         };
     }
@@ -37,8 +37,8 @@ impl<T> Few<T> {
     /// Takes out the element at `i`, if there is one.
     pub fn remove(&mut self, i: usize) {
         match &mut self.0 {
-            Kept::One(_) if i == 0 => self.0 = Kept::None,
-            Kept::Many(elements) if i < elements.len() => drop(elements.remove(i)),
+            Repr::One(_) if i == 0 => self.0 = Repr::None,
+            Repr::Many(elements) if i < elements.len() => drop(elements.remove(i)),
             _ => {}
         }
     }
@@ -46,48 +46,48 @@ impl<T> Few<T> {
     /// Keeps only the elements that `keep` says yes to.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         match &mut self.0 {
-            Kept::One(element) if !keep(element) => self.0 = Kept::None,
-            Kept::Many(elements) => elements.retain(keep),
+            Repr::One(element) if !keep(element) => self.0 = Repr::None,
+            Repr::Many(elements) => elements.retain(keep),
             _ => {}
         }
     }
 
     /// Gives back the room that is not needed.
     pub fn shrink(&mut self) {
-        if let Kept::Many(elements) = &mut self.0 {
+        if let Repr::Many(elements) = &mut self.0 {
             match elements.len() {
-                0 => self.0 = Kept::None,
-                1 => self.0 = elements.pop().map_or(Kept::None, Kept::One),
+                0 => self.0 = Repr::None,
+                1 => self.0 = elements.pop().map_or(Repr::None, Repr::One),
                 _ => elements.shrink_to_fit(),
             }
         }
     }
 }
 
-impl<T> Default for Few<T> {
+impl<T> Default for InlineVec<T> {
     fn default() -> Self {
-        Self(Kept::None)
+        Self(Repr::None)
     }
 }
 
-impl<T> Deref for Few<T> {
+impl<T> Deref for InlineVec<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
         match &self.0 {
-            Kept::None => &[],
-            Kept::One(element) => std::slice::from_ref(element),
-            Kept::Many(elements) => elements,
+            Repr::None => &[],
+            Repr::One(element) => std::slice::from_ref(element),
+            Repr::Many(elements) => elements,
         }
     }
 }
 
-impl<T> DerefMut for Few<T> {
+impl<T> DerefMut for InlineVec<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         match &mut self.0 {
-            Kept::None => &mut [],
-            Kept::One(element) => std::slice::from_mut(element),
-            Kept::Many(elements) => elements,
+            Repr::None => &mut [],
+            Repr::One(element) => std::slice::from_mut(element),
+            Repr::Many(elements) => elements,
         }
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     /// Against a vector.
     #[test]
     fn does_what_a_vector_does() {
-        let (mut few, mut plain) = (Few::default(), Vec::new());
+        let (mut few, mut plain) = (InlineVec::default(), Vec::new());
         let mut seed = 7_u64;
         for step in 0..10_000_u64 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
