@@ -56,6 +56,16 @@ pub struct Tally {
     pub latency: Histogram,
 }
 
+impl Tally {
+    /// Adds what came back in another run.
+    pub fn add(&mut self, other: &Self) {
+        self.answers += other.answers;
+        self.failed += other.failed;
+        self.seconds += other.seconds;
+        self.latency.add_all(&other.latency);
+    }
+}
+
 /// What a connection does when its script is at its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum AtEnd {
@@ -262,6 +272,12 @@ impl Histogram {
         self.most = self.most.max(took);
         let step = (took.as_nanos().max(1) as f64).log2() * STEPS as f64;
         self.steps[(step as usize).min(STEPS * OCTAVES - 1)] += n as u64;
+    }
+
+    /// Adds all that another has.
+    fn add_all(&mut self, other: &Self) {
+        self.most = self.most.max(other.most);
+        self.steps.iter_mut().zip(&other.steps).for_each(|(step, n)| *step += n);
     }
 
     /// In microseconds, what this share of them took at most.

@@ -1,14 +1,18 @@
 //! `cargo bench`: what the parts cost, what a request costs beside a bare loop, and what a million users cost.
 //!
 //! ```text
-//! micro ─▶ timing                           the parts, in this process
-//! whole ─▶ load ══requests══▶ process       the release binary beside `bare`, by turns in the same run
-//! scale ─▶ load ══requests══▶ process       the same at a million users and thousands of connections
+//! micro ─▶ timing                                  the parts, in this process
+//! whole ─▶ pair ─▶ load ══requests══▶ process       the release binary beside `bare`, by turns in the same run
+//! compare ─▶ pair ─▶ load ══requests══▶ process     two binaries, by turns: faster, slower, or cannot tell
+//! scale ─▶ load ══requests══▶ process               the same at a million users and thousands of connections
 //! ```
 //!
-//! Read it in this order: `timing`, `micro`; `requests`, `load`, `bare`, `process`, `whole`, `scale`.
+//! Read it in this order: `spread`, `timing`, `micro`; `requests`, `load`, `bare`, `process`, `pair`, `whole`, `compare`,
+//! `scale`.
 //!
-//! *Invariant:* it reports and never judges: a slow machine gets slow figures, not a failure.
+//! *Invariant:* a slow machine gets slow figures, not a failure.
+
+mod spread;
 
 mod timing;
 
@@ -22,7 +26,11 @@ mod bare;
 
 mod process;
 
+mod pair;
+
 mod whole;
+
+mod compare;
 
 mod scale;
 
@@ -43,7 +51,9 @@ impl Effort {
     }
 }
 
-const USAGE: &str = "usage: cargo bench [-- [micro] [whole] [scale] [--quick]]";
+const USAGE: &str = "\
+usage: cargo bench [-- [micro] [whole] [scale] [--quick]]
+       cargo bench -- compare OLD NEW [--quick] [-- FLAGS]    OLD, NEW: binaries; FLAGS: for both servers";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -55,14 +65,26 @@ fn main() -> ExitCode {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }
-    let (flags, parts): (Vec<&str>, Vec<&str>) =
-        args.iter().map(String::as_str).filter(|&arg| arg != "--bench").partition(|arg| arg.starts_with('-'));
-    let known = parts.iter().all(|part| ["micro", "whole", "scale"].contains(part));
-    if !known || flags.iter().any(|&flag| flag != "--quick") {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
+    let args: Vec<&str> = args.iter().map(String::as_str).filter(|&arg| arg != "--bench").collect();
+    let end = args.iter().position(|&arg| arg == "--").unwrap_or(args.len());
+    let (flags, parts): (Vec<&str>, Vec<&str>) = args[..end].iter().partition(|arg| arg.starts_with('-'));
+    let effort = Effort { quick: !flags.is_empty() };
+    let for_servers = args.get(end + 1..).unwrap_or_default();
+    if flags.iter().any(|&flag| flag != "--quick") {
+        return usage();
     }
-    report(run(Effort { quick: !flags.is_empty() }, &parts))
+    match parts[..] {
+        ["compare", old, new] => report(compare::run(effort, old, new, for_servers)),
+        _ if end < args.len() || parts.iter().any(|part| !["micro", "whole", "scale"].contains(part)) => {
+            usage()
+        }
+        _ => report(run(effort, &parts)),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
 }
 
 /// Measures the parts that are named, or all.

@@ -63,6 +63,9 @@ impl Cores {
     }
 }
 
+/// The server as this build has it.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_streamer");
+
 /// A process that serves.
 pub struct Process {
     child: Child,
@@ -74,12 +77,12 @@ pub struct Process {
 impl Process {
     /// The server, built as it is released: one worker, ports of the system's choosing, and `flags`.
     pub fn server(cores: Cores, flags: &[&str]) -> io::Result<Self> {
-        Self::server_logging_to(cores, flags, Stdio::null())
+        Self::of(BINARY, cores, flags, Stdio::null())
     }
 
-    /// The same; what it writes to standard output goes to `log`.
-    pub fn server_logging_to(cores: Cores, flags: &[&str], log: impl Into<Stdio>) -> io::Result<Self> {
-        let mut command = cores.command(env!("CARGO_BIN_EXE_streamer"));
+    /// The same of any build, the file `program`; what it writes to standard output goes to `log`.
+    pub fn of(program: &str, cores: Cores, flags: &[&str], log: impl Into<Stdio>) -> io::Result<Self> {
+        let mut command = cores.command(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--limit", "3"]);
         for (flag, value) in [("--admin", "127.0.0.1:0"), ("--log", "off")] {
             if !flags.contains(&flag) {

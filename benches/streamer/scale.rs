@@ -9,7 +9,7 @@ use crate::Effort;
 use crate::load::{AtEnd, Load, Tally};
 use crate::process::{APART, Cores, Process, SAME};
 use crate::requests::{PLAIN, Random, Scenario, Script};
-use crate::timing::median;
+use crate::spread::{Spread, median};
 
 const CONNECTIONS: usize = 64;
 const PIPELINE: usize = 16;
@@ -53,21 +53,22 @@ fn memory_and_heartbeat(effort: Effort) -> io::Result<()> {
     }
     let mut ratios = Vec::new();
     let mut costs = [Vec::new(), Vec::new()];
-    for _ in 0..effort.pick(7, 2) {
-        for ((server, load), costs) in loads.iter_mut().zip(&mut costs) {
+    for round in 0..effort.pick(16, 2) {
+        for i in [round & 1, round & 1 ^ 1] {
+            let (server, load) = &mut loads[i];
             let before = server.cpu_seconds();
             let answers =
-                load.run_for(effort.pick(Duration::from_millis(500), Duration::from_millis(50)))?.answers;
-            costs.push((server.cpu_seconds() - before) * 1e6 / answers as f64);
+                load.run_for(effort.pick(Duration::from_millis(300), Duration::from_millis(50)))?.answers;
+            costs[i].push((server.cpu_seconds() - before) * 1e6 / answers as f64);
         }
         ratios.extend(costs[1].last().zip(costs[0].last()).map(|(large, small)| large / small));
     }
-    let ratio = median(&mut ratios);
+    let ratio = Spread::of(&mut ratios);
     let [small, large] = costs.map(|mut costs| median(&mut costs));
     let said = format!(
-        "{large:.2} µs / {small:.2} µs, {ratio:.2} times ({:.2} to {:.2})",
-        ratios[0],
-        ratios[ratios.len() - 1]
+        "{large:.2} µs / {small:.2} µs, {} times; spread, rounds for 5 %: {}",
+        ratio.interval(2),
+        ratio.said()
     );
     row(&format!("a heartbeat at {many} / {few} users"), &said);
     Ok(())

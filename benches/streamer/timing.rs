@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Effort;
+use crate::spread::Spread;
 
 /// How long a batch takes, and how many there are.
 #[derive(Clone, Copy)]
@@ -51,17 +52,11 @@ fn nanos(calls: usize, call: &mut impl FnMut()) -> f64 {
 
 /// Begins a table.
 pub fn title(text: &str) {
-    println!("\n{text:<52}{:>10}{:>10}", "best ns", "median");
+    println!("\n{text:<52}{:>10}{:>10}{:>26}", "best ns", "median", "spread, batches for 5 %");
 }
 
 /// Prints a row: the best and the median of nanoseconds per operation.
 pub fn print(name: &str, mut nanos: Vec<f64>) {
-    let median = median(&mut nanos);
-    println!("  {name:<50}{:>10.1}{median:>10.1}", nanos[0]);
-}
-
-/// Sorts, and gives the one in the middle.
-pub fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    let spread = Spread::of(&mut nanos);
+    println!("  {name:<50}{:>10.1}{:>10.1}{:>26}", nanos[0], spread.median, spread.said());
 }
