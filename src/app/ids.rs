@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use crate::codec::hex;
-use crate::streams::batch::{Arena, Word};
+use crate::streams::arena::{Arena, Word};
 
 /// One worker's ids: 24 hex digits each.
 pub struct RequestIds {
@@ -22,7 +22,7 @@ impl RequestIds {
     }
 
     /// Adds an id to `arena`.
-    pub fn next(&mut self, arena: &mut Arena) -> Word {
+    pub fn next<A: Copy>(&mut self, arena: &mut Arena<A>) -> Word<A> {
         let mark = arena.mark();
         arena.bytes().extend_from_slice(&self.run);
         hex::encode(&self.next.to_be_bytes(), arena.bytes());
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn no_id_comes_twice() {
-        let mut arena = Arena::default();
+        let mut arena = Arena::<()>::default();
         let mut ids = RequestIds::new();
         let mut seen = std::collections::HashSet::new();
         for next in [0, 1, u32::MAX - 1, u32::MAX, 0, 1] {

@@ -15,6 +15,8 @@
 //! [`Command`]: crate::streams::batch::Command
 //! [`Outcome`]: crate::streams::batch::Outcome
 
+pub mod exchange;
+
 pub mod routes;
 
 pub mod auth;
@@ -41,7 +43,6 @@ pub mod recent;
 
 pub mod stats;
 
-use core::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::Template;
@@ -50,7 +51,8 @@ use crate::http::encode::{CONTINUE, CommonFields, Persistence};
 use crate::http::status::Status;
 use crate::http::{Head, Method, Version};
 use crate::streams::account::WhenFull;
-use crate::streams::batch::{Action, Batch, Command, Word};
+use crate::streams::arena::Word;
+use crate::streams::batch::{Action, Command};
 use crate::time::{Millis, Now, Timestamp};
 
 use auth::Credentials;
@@ -59,6 +61,9 @@ use ids::RequestIds;
 use metrics::Snapshot;
 use problem::Problem;
 use recent::Recent;
+
+use exchange::Plan;
+pub use exchange::{Exchange, Reply, Side, Source, Turn, View};
 
 /// What holds for every request.
 #[derive(Clone, Debug)]
@@ -81,19 +86,21 @@ pub struct Settings {
 
 /// What the answers of the admin listener need to know of the process.
 pub trait Observer: Send + Sync {
-    /// Everything that is counted and measured, now.
+    /// Everything that is counted and measured, now. Reads what the system says of the process, so it takes milliseconds
+    /// and is no call for a worker.
     fn snapshot(&self) -> Snapshot;
     /// Whether requests should be sent here: false while stopping.
     fn is_ready(&self) -> bool;
 }
 
-/// Which of the two listeners a connection came through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// `--listen`: players.
-    Public,
-    /// `--admin`: operators.
-    Admin,
+/// Puts `view` together from what was observed.
+pub fn render(view: View, snapshot: &Snapshot, settings: &Settings) -> Vec<u8> {
+    let mut out = Vec::new();
+    match view {
+        View::Metrics => metrics::write(snapshot, &mut out),
+        View::Stats => stats::write(snapshot, settings, &mut out),
+    }
+    out
 }
 
 /// How many streams an answer may list and still count as short: some ten kilobytes at the worst.
@@ -114,88 +121,6 @@ pub struct App {
     pub lines: Vec<u8>,
 }
 
-/// Who sent a request, and when.
-#[derive(Clone, Copy, Debug)]
-pub struct Source {
-    /// Which listener it came through.
-    pub side: Side,
-    /// The other end.
-    pub peer: SocketAddr,
-    /// When its first byte was read, in microseconds of the steady clock.
-    pub arrived: u64,
-}
-
-/// One request between its decoding and its answer. Its words are in the batch's arena.
-#[derive(Clone, Copy, Debug)]
-pub struct Exchange {
-    source: Source,
-    method: Method,
-    persistence: Persistence,
-    request_id: Word,
-    /// Method and target; kept only for a log.
-    request: Word,
-    user: Word,
-    traceparent: Word,
-    plan: Plan,
-}
-
-/// How a request will be answered.
-#[derive(Clone, Copy, Debug)]
-enum Plan {
-    /// By the outcome of this entry of the batch.
-    Ask(usize),
-    /// By what is known already.
-    Reply(Reply),
-    /// By `100 Continue`; the answer itself is still to come.
-    Continue,
-}
-
-/// Answers that need no store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// What is wrong.
-    Problem(Problem),
-    /// That the server is alive.
-    Healthy,
-    /// Whether requests should be sent here.
-    Ready,
-    /// Which methods there are.
-    Options(&'static str),
-    /// Everything counted, for Prometheus.
-    Metrics,
-    /// Everything counted, for the page.
-    Stats,
-    /// The page.
-    Page,
-}
-
-impl Exchange {
-    /// The interim answer to a client that waits for it.
-    pub fn interim(source: Source) -> Self {
-        Self::new(source, Method::Unknown, Plan::Continue)
-    }
-
-    fn new(source: Source, method: Method, plan: Plan) -> Self {
-        let none = Word::default();
-        let persistence = Persistence::Keep;
-        Self {
-            source,
-            method,
-            persistence,
-            request_id: none,
-            request: none,
-            user: none,
-            traceparent: none,
-            plan,
-        }
-    }
-
-    /// Whether the connection is to be closed behind the answer.
-    pub fn closes(&self) -> bool {
-        self.persistence == Persistence::Close
-    }
-}
-
 impl App {
     /// A worker's view, which counts into `counters` and leaves its latest decisions in `recent`.
     pub fn new(
@@ -210,6 +135,11 @@ impl App {
         Self { settings, credentials, observer, counters, recent, ids, common, now, lines }
     }
 
+    /// Puts a view together.
+    pub fn render(&self, view: View) -> Vec<u8> {
+        render(view, &self.observer.snapshot(), &self.settings)
+    }
+
     /// Begins a turn: from here on it is `now`.
     pub fn begin(&mut self, now: Now) {
         self.now = now;
@@ -221,34 +151,29 @@ impl App {
         self.credentials = credentials;
     }
 
-    /// Decodes a request: adds its command to the batch, or finds its answer.
-    pub fn decode(&mut self, source: Source, request: &Request, batch: &mut Batch) -> Exchange {
+    /// Decodes a request: adds its command to the batch, or finds its response.
+    pub fn decode(&mut self, source: Source, request: &Request, turn: &mut Turn) -> Exchange {
         let head = &request.head;
-        let mut exchange = self.begin_exchange(source, head, request.bytes, batch);
-        exchange.persistence = match (head.keep_alive, head.version) {
+        let mut user = Word::default();
+        let plan = match source.side {
+            Side::Public => self.route(request, &mut user, &mut turn.batch),
+            Side::Admin => self.route_admin(request, source.peer, &mut user, &mut turn.batch),
+        };
+        let plan = plan.unwrap_or_else(|problem| Plan::Reply(Reply::Problem(problem)));
+        let persistence = match (head.keep_alive, head.version) {
+            // What follows a CONNECT would be meant for the server that the client believes to be connected to.
+            _ if head.method == Method::Connect => Persistence::Close,
             (false, _) => Persistence::Close,
             (true, Version::Http10) => Persistence::KeepSaid,
             (true, Version::Http11) => Persistence::Keep,
         };
-        let plan = match source.side {
-            Side::Public => self.route(request, &mut exchange.user, batch),
-            Side::Admin => self.route_admin(request, source.peer, &mut exchange.user, batch),
-        };
-        exchange.plan = plan.unwrap_or_else(|problem| Plan::Reply(Reply::Problem(problem)));
-        if head.method == Method::Connect {
-            // What follows would be meant for whomever the client believes to be connected to.
-            exchange.persistence = Persistence::Close;
-        }
-        if exchange.request_id.is_empty() {
-            exchange.request_id = self.ids.next(&mut batch.arena);
-        }
-        exchange
+        Exchange { persistence, user, plan, ..self.exchange(source, Some((head, request.bytes)), turn) }
     }
 
-    /// Whether the answer may list more streams than fit into some ten kilobytes.
-    pub fn may_be_long(&self, exchange: &Exchange, batch: &Batch) -> bool {
+    /// Whether the response may list more streams than fit into some ten kilobytes.
+    pub fn may_be_long(&self, exchange: &Exchange, turn: &Turn) -> bool {
         let Plan::Ask(entry) = exchange.plan else { return false };
-        let Command { action, limit, .. } = batch.entries[entry].command;
+        let Command { action, limit, .. } = turn.batch.entries[entry as usize].command;
         match action {
             Action::Look | Action::End => false,
             Action::List => true,
@@ -256,71 +181,76 @@ impl App {
         }
     }
 
-    /// The answer to bytes that are no request, or that never became one; the connection closes behind it. `known` is as
-    /// much of the head as there is, and the bytes that it is of.
+    /// The response to bytes that are no request, or that never became one; the connection closes behind it. `known` is
+    /// as much of the head as there is, and the bytes that it is of.
     pub fn refuse(
         &mut self,
         source: Source,
         problem: Problem,
         known: Option<(&Head, &[u8])>,
-        batch: &mut Batch,
+        turn: &mut Turn,
     ) -> Exchange {
-        let mut exchange = match known {
-            Some((head, bytes)) => self.begin_exchange(source, head, bytes, batch),
-            None => Exchange::new(source, Method::Unknown, Plan::Continue),
-        };
+        let plan = Plan::Reply(Reply::Problem(problem));
+        Exchange { persistence: Persistence::Close, plan, ..self.exchange(source, known, turn) }
+    }
+
+    /// An exchange with what the head says of itself, as far as there is one.
+    fn exchange(&mut self, source: Source, known: Option<(&Head, &[u8])>, turn: &mut Turn) -> Exchange {
+        let mut exchange = Exchange::interim(source);
+        if let Some((head, bytes)) = known {
+            exchange.method = head.method;
+            if !head.request_id.is_empty() {
+                exchange.request_id = turn.texts.add(head.request_id.of(bytes));
+            }
+            if self.settings.log.is_some() {
+                exchange.traceparent = turn.texts.add(head.traceparent.of(bytes));
+                exchange.request = turn.texts.add(head.request_line().of(bytes));
+            }
+        }
         if exchange.request_id.is_empty() {
-            exchange.request_id = self.ids.next(&mut batch.arena);
-        }
-        exchange.persistence = Persistence::Close;
-        exchange.plan = Plan::Reply(Reply::Problem(problem));
-        exchange
-    }
-
-    /// An exchange that knows what the head says of itself.
-    fn begin_exchange(&self, source: Source, head: &Head, bytes: &[u8], batch: &mut Batch) -> Exchange {
-        let mut exchange = Exchange::new(source, head.method, Plan::Continue);
-        if !head.request_id.is_empty() {
-            exchange.request_id = batch.arena.add(head.request_id.of(bytes));
-        }
-        if self.settings.log.is_some() {
-            exchange.traceparent = batch.arena.add(head.traceparent.of(bytes));
-            exchange.request = batch.arena.add(head.request_line().of(bytes));
+            exchange.request_id = self.ids.next(&mut turn.texts);
         }
         exchange
     }
 
-    /// Appends the answer to `out`; then counts and logs it. `micros` is the steady clock now.
+    /// Appends the response to `out`; then counts and logs it. `page` is what the observer has put together for it, if it
+    /// was asked. `micros` is the steady clock now.
     pub fn encode(
         &mut self,
         exchange: &Exchange,
         close: bool,
         micros: u64,
-        batch: &Batch,
+        turn: &Turn,
+        page: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) {
         let persistence = if close { Persistence::Close } else { exchange.persistence };
-        let mut begun = response::ResponseStart {
+        let mut start = response::ResponseStart {
             out,
             common: &self.common[exchange.source.side as usize],
-            request_id: batch.arena.get(exchange.request_id),
+            request_id: turn.texts.get(exchange.request_id),
             persistence,
             head_only: exchange.method == Method::Head,
         };
         let status = match exchange.plan {
-            Plan::Ask(entry) => response::outcome(&mut begun, &self.settings, &batch.entries[entry], batch),
-            Plan::Reply(saying) => response::saying(&mut begun, &self.settings, &*self.observer, saying),
-            Plan::Continue => return begun.out.extend_from_slice(CONTINUE),
+            Plan::Ask(entry) => {
+                let entry = &turn.batch.entries[entry as usize];
+                response::outcome(&mut start, &self.settings, entry, &turn.batch)
+            }
+            Plan::Reply(reply) => response::reply(&mut start, &*self.observer, reply),
+            Plan::Observe(view) => response::view(&mut start, view, page),
+            Plan::Continue => return start.out.extend_from_slice(CONTINUE),
         };
-        self.record(exchange, status, micros, batch);
+        self.record(exchange, status, micros, turn);
     }
 
-    fn record(&mut self, exchange: &Exchange, status: Status, micros: u64, batch: &Batch) {
+    fn record(&mut self, exchange: &Exchange, status: Status, micros: u64, turn: &Turn) {
+        let Turn { batch, texts } = turn;
         let took = micros.saturating_sub(exchange.source.arrived);
         self.counters.answered(exchange.method, status, took);
         let mut count = None;
         if let Plan::Ask(entry) = exchange.plan {
-            let entry = &batch.entries[entry];
+            let entry = &batch.entries[entry as usize];
             let outcome = &entry.outcome;
             count = Some(outcome.count);
             self.counters.decided(entry.command.action, outcome.verdict, outcome.notes);
@@ -332,13 +262,13 @@ impl App {
         log::Line {
             arrived: Timestamp::from_millis(self.now.wall.millis().saturating_sub(took / 1000)),
             peer: exchange.source.peer,
-            request_id: batch.arena.get(exchange.request_id),
-            request: batch.arena.get(exchange.request),
+            request_id: texts.get(exchange.request_id),
+            request: texts.get(exchange.request),
             user: batch.arena.get(exchange.user),
             status,
             count,
             micros: took,
-            traceparent: batch.arena.get(exchange.traceparent),
+            traceparent: texts.get(exchange.traceparent),
         }
         .write(format, &mut self.lines);
     }

@@ -50,6 +50,8 @@ pub enum Problem {
     Body(body::BodyError),
     /// The server is about to stop.
     Stopping,
+    /// The observer has too much to do, or has gone.
+    Unobserved,
 }
 
 impl Problem {
@@ -58,7 +60,7 @@ impl Problem {
         match self {
             Self::Framing(refusal) => refusal.status(),
             Self::Late { .. } => Status::RequestTimeout,
-            Self::NoCapacity | Self::Stopping => Status::ServiceUnavailable,
+            Self::NoCapacity | Self::Stopping | Self::Unobserved => Status::ServiceUnavailable,
             Self::NoPath => Status::NotFound,
             Self::Method(_) => Status::MethodNotAllowed,
             Self::UnknownMethod => Status::NotImplemented,
@@ -98,6 +100,7 @@ impl Problem {
             Self::ContentCoding => "The body has a content coding; send it as plain JSON.",
             Self::Body(fault) => return body_detail(fault, out),
             Self::Stopping => "The server is stopping; try another one.",
+            Self::Unobserved => "This page could not be put together in time; try again in a second.",
         };
         out.extend_from_slice(text.as_bytes());
     }
@@ -191,6 +194,7 @@ mod tests {
             Problem::Body(body::BodyError::State),
             Problem::Body(body::BodyError::Repeated("time")),
             Problem::Stopping,
+            Problem::Unobserved,
         ] {
             let mut out = Vec::new();
             begin(problem.status(), |out| problem.detail(out), &mut out);

@@ -5,7 +5,8 @@
 
 use super::auth::is_plain;
 use crate::codec::urlencoded;
-use crate::streams::batch::{Arena, Word};
+use crate::streams::arena::{Arena, Word};
+use crate::streams::batch::Asked;
 
 /// How long a video id may be, in bytes after percent-decoding.
 pub const MAX_ID: usize = 256;
@@ -16,9 +17,9 @@ pub const MAX_DEVICE: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query {
     /// `id`, or `id NUL device`; None when there is neither.
-    pub key: Option<Word>,
+    pub key: Option<Word<Asked>>,
     /// `replace` and `replaceDevice`; an empty word when `replace` has no value.
-    pub replace: Option<Word>,
+    pub replace: Option<Word<Asked>>,
 }
 
 /// What is wrong with a query.
@@ -48,7 +49,7 @@ impl Query {
     /// # Errors
     ///
     /// The first [`QueryError`], in the order of the parameters of the contract.
-    pub fn decode(query: &[u8], arena: &mut Arena) -> Result<Self, QueryError> {
+    pub fn decode(query: &[u8], arena: &mut Arena<Asked>) -> Result<Self, QueryError> {
         let mut raw: [Option<&[u8]>; 4] = [None; 4];
         for (name, value) in urlencoded::pairs(query) {
             let Some(i) = NAMES.iter().position(|known| urlencoded::is(name, known.as_bytes())) else {
@@ -78,8 +79,8 @@ fn key(
     id: &[u8],
     device: Option<&[u8]>,
     names: [&'static str; 2],
-    arena: &mut Arena,
-) -> Result<Word, QueryError> {
+    arena: &mut Arena<Asked>,
+) -> Result<Word<Asked>, QueryError> {
     let mark = arena.mark();
     text(id, names[0], MAX_ID, arena)?;
     if let Some(device) = device {
@@ -90,7 +91,7 @@ fn key(
 }
 
 /// Decodes one value to the end of `arena`, and holds it to the contract.
-fn text(raw: &[u8], name: &'static str, most: usize, arena: &mut Arena) -> Result<(), QueryError> {
+fn text(raw: &[u8], name: &'static str, most: usize, arena: &mut Arena<Asked>) -> Result<(), QueryError> {
     let mark = arena.mark();
     urlencoded::decode(raw, arena.bytes()).map_err(|_| QueryError::Percent)?;
     let decoded = &arena.bytes()[mark..];
@@ -118,7 +119,8 @@ mod tests {
     fn check(query: &str, expected: Result<(Option<&str>, Option<&str>), QueryError>) {
         let mut arena = Arena::default();
         let decoded = Query::decode(query.as_bytes(), &mut arena);
-        let show = |word: Word| String::from_utf8(arena.get(word).to_vec()).unwrap().replace('\0', "/");
+        let show =
+            |word: Word<Asked>| String::from_utf8(arena.get(word).to_vec()).unwrap().replace('\0', "/");
         let shown = decoded.map(|query| (query.key.map(show), query.replace.map(show)));
         let expected = expected.map(|(key, replace)| (key.map(String::from), replace.map(String::from)));
         assert_eq!(shown, expected, "{query}");

@@ -129,8 +129,8 @@ mod tests {
         let mut batch = Batch::default();
         let (user, key) = (batch.arena.add(b"ann"), batch.arena.add(key));
         let i = batch.push(Command { user, key, limit: 3, action });
-        batch.entries[i].outcome = Outcome { verdict, count: 2, ..Outcome::default() };
-        recent.note(Timestamp::from_millis(secs * 1000), &batch.entries[i], &batch);
+        batch.entries[i as usize].outcome = Outcome { verdict, count: 2, ..Outcome::default() };
+        recent.note(Timestamp::from_millis(secs * 1000), &batch.entries[i as usize], &batch);
     }
 
     #[test]

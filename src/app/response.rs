@@ -3,12 +3,13 @@
 //! *Invariant:* `endpoint` is null exactly where `canWatch` is false, or where no single stream is meant.
 
 use super::problem::{self, Problem};
-use super::{Observer, Reply, Settings, endpoint, metrics, stats};
+use super::{Observer, Reply, Settings, View, endpoint, metrics, stats};
 use crate::codec::{decimal, json};
 use crate::http::encode::{CommonFields, Persistence, Response};
 use crate::http::status::Status;
+use crate::streams::arena::Arena;
 use crate::streams::batch::{
-    Action, Arena, Batch, Entry, Outcome, Replace, StreamView, Verdict, id_and_device,
+    Action, Batch, Entry, Found, Outcome, Replace, StreamView, Verdict, id_and_device,
 };
 
 const JSON: &str = "application/json";
@@ -30,7 +31,7 @@ impl ResponseStart<'_> {
 
 /// Writes what became of a command; returns the status.
 pub(super) fn outcome(
-    begun: &mut ResponseStart,
+    start: &mut ResponseStart,
     settings: &Settings,
     entry: &Entry,
     batch: &Batch,
@@ -49,7 +50,7 @@ pub(super) fn outcome(
         Verdict::Full => Status::Conflict,
         Verdict::Unavailable => Status::ServiceUnavailable,
     };
-    let mut answer = begun.status(status);
+    let mut answer = start.status(status);
     match outcome.verdict {
         Verdict::Started | Verdict::Renewed => {
             if status == Status::Created {
@@ -164,7 +165,7 @@ fn three_members(settings: &Settings, key: &[u8], outcome: &Outcome, out: &mut V
 }
 
 /// Appends `stream`, and `replaced` where another one gave way.
-fn started(key: &[u8], outcome: &Outcome, arena: &Arena, out: &mut Vec<u8>) {
+fn started(key: &[u8], outcome: &Outcome, arena: &Arena<Found>, out: &mut Vec<u8>) {
     if let Some(shown) = &outcome.stream {
         out.extend_from_slice(b",\"stream\":");
         stream(key, shown, out);
@@ -177,7 +178,7 @@ fn started(key: &[u8], outcome: &Outcome, arena: &Arena, out: &mut Vec<u8>) {
 }
 
 /// Appends `limit` and `streams`.
-fn list(limit: u32, streams: &[StreamView], arena: &Arena, out: &mut Vec<u8>) {
+fn list(limit: u32, streams: &[StreamView], arena: &Arena<Found>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"limit\":");
     decimal::write(limit.into(), out);
     out.extend_from_slice(b",\"streams\":[");
@@ -215,19 +216,14 @@ fn name(key: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Writes an answer that needed no store; returns the status.
-pub(super) fn saying(
-    begun: &mut ResponseStart,
-    settings: &Settings,
-    observer: &dyn Observer,
-    saying: Reply,
-) -> Status {
-    match saying {
-        Reply::Problem(problem) => return self::problem(begun, problem),
-        Reply::Ready if !observer.is_ready() => return self::problem(begun, Problem::Stopping),
+/// Writes a response that needed no store; returns the status.
+pub(super) fn reply(start: &mut ResponseStart, observer: &dyn Observer, reply: Reply) -> Status {
+    match reply {
+        Reply::Problem(problem) => return self::problem(start, problem),
+        Reply::Ready if !observer.is_ready() => return self::problem(start, Problem::Stopping),
         Reply::Options(allow) => {
-            let grants_cors = begun.common.grants_cors();
-            let mut answer = begun.status(Status::NoContent);
+            let grants_cors = start.common.grants_cors();
+            let mut answer = start.status(Status::NoContent);
             answer.field("Allow", allow.as_bytes());
             if grants_cors {
                 answer.field("Access-Control-Allow-Methods", allow.as_bytes());
@@ -241,18 +237,10 @@ pub(super) fn saying(
             return Status::NoContent;
         }
         Reply::Healthy | Reply::Ready => {
-            begun.status(Status::Ok).content("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
-        }
-        Reply::Metrics => {
-            let snapshot = observer.snapshot();
-            begun.status(Status::Ok).content(metrics::MEDIA_TYPE, |out| metrics::write(&snapshot, out));
-        }
-        Reply::Stats => {
-            let snapshot = observer.snapshot();
-            begun.status(Status::Ok).content(JSON, |out| stats::write(&snapshot, settings, out));
+            start.status(Status::Ok).content("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
         }
         Reply::Page => {
-            let mut answer = begun.status(Status::Ok);
+            let mut answer = start.status(Status::Ok);
             answer.field("Content-Security-Policy", stats::PAGE_POLICY.as_bytes());
             answer.field("X-Content-Type-Options", b"nosniff");
             answer.field("Referrer-Policy", b"no-referrer");
@@ -262,9 +250,20 @@ pub(super) fn saying(
     Status::Ok
 }
 
-fn problem(begun: &mut ResponseStart, problem: Problem) -> Status {
+/// Writes what the observer has put together; returns the status.
+pub(super) fn view(start: &mut ResponseStart, view: View, page: Option<&[u8]>) -> Status {
+    let Some(page) = page else { return problem(start, Problem::Unobserved) };
+    let media_type = match view {
+        View::Metrics => metrics::MEDIA_TYPE,
+        View::Stats => JSON,
+    };
+    start.status(Status::Ok).content(media_type, |out| out.extend_from_slice(page));
+    Status::Ok
+}
+
+fn problem(start: &mut ResponseStart, problem: Problem) -> Status {
     let status = problem.status();
-    let mut answer = begun.status(status);
+    let mut answer = start.status(status);
     match problem {
         Problem::Credentials => {
             answer.field("WWW-Authenticate", b"Basic realm=\"streamer\", charset=\"UTF-8\"");
@@ -272,7 +271,7 @@ fn problem(begun: &mut ResponseStart, problem: Problem) -> Status {
         Problem::Method(allow) => {
             answer.field("Allow", allow.as_bytes());
         }
-        Problem::NoCapacity | Problem::Stopping => {
+        Problem::NoCapacity | Problem::Stopping | Problem::Unobserved => {
             answer.field("Retry-After", b"1");
         }
         _ => {}

@@ -4,15 +4,17 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use super::App;
 use super::auth::{self, Credentials, Failure};
 use super::body::{self, StreamUpdate};
+use super::exchange::{Plan, Reply, View};
 use super::problem::Problem;
 use super::query::Query;
-use super::{App, Plan, Reply};
 use crate::codec::urlencoded;
 use crate::http::Method;
 use crate::http::conn::Request;
-use crate::streams::batch::{Action, Batch, Command, Replace, Word};
+use crate::streams::arena::Word;
+use crate::streams::batch::{Action, Asked, Batch, Command, Replace};
 
 const STREAM_METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -23,7 +25,7 @@ impl App {
     pub(super) fn route(
         &self,
         request: &Request,
-        user: &mut Word,
+        user: &mut Word<Asked>,
         batch: &mut Batch,
     ) -> Result<Plan, Problem> {
         match path(request) {
@@ -71,17 +73,17 @@ impl App {
         &self,
         request: &Request,
         peer: SocketAddr,
-        user: &mut Word,
+        user: &mut Word<Asked>,
         batch: &mut Batch,
     ) -> Result<Plan, Problem> {
         match path(request) {
             b"/" => fixed(request, Reply::Page),
             b"/healthz" => fixed(request, Reply::Healthy),
             b"/readyz" => fixed(request, Reply::Ready),
-            b"/metrics" => fixed(request, Reply::Metrics),
+            b"/metrics" => observed(request, View::Metrics),
             b"/stats" => {
                 self.authorize(request, peer, false, batch)?;
-                fixed(request, Reply::Stats)
+                observed(request, View::Stats)
             }
             path => match path.strip_prefix(b"/users/") {
                 Some(name) => self.route_user(request, name, peer, user, batch),
@@ -96,7 +98,7 @@ impl App {
         request: &Request,
         name: &[u8],
         peer: SocketAddr,
-        user: &mut Word,
+        user: &mut Word<Asked>,
         batch: &mut Batch,
     ) -> Result<Plan, Problem> {
         let changes = match request.head.method {
@@ -168,9 +170,18 @@ fn path<'a>(request: &'a Request) -> &'a [u8] {
 }
 
 /// A path that can only be read.
-fn fixed(request: &Request, saying: Reply) -> Result<Plan, Problem> {
+fn fixed(request: &Request, reply: Reply) -> Result<Plan, Problem> {
+    read_only(request, Plan::Reply(reply))
+}
+
+/// As [`fixed`], for what the observer puts together.
+fn observed(request: &Request, view: View) -> Result<Plan, Problem> {
+    read_only(request, Plan::Observe(view))
+}
+
+fn read_only(request: &Request, plan: Plan) -> Result<Plan, Problem> {
     match request.head.method {
-        Method::Get | Method::Head => Ok(Plan::Reply(saying)),
+        Method::Get | Method::Head => Ok(plan),
         Method::Options => Ok(Plan::Reply(Reply::Options(READ_METHODS))),
         Method::Unknown => Err(Problem::UnknownMethod),
         _ => Err(Problem::Method(READ_METHODS)),
@@ -192,7 +203,7 @@ fn content(request: &Request) -> Result<StreamUpdate, Problem> {
     StreamUpdate::decode(request.content).map_err(Problem::Body)
 }
 
-fn decode_user(name: &[u8], batch: &mut Batch) -> Result<Word, Problem> {
+fn decode_user(name: &[u8], batch: &mut Batch) -> Result<Word<Asked>, Problem> {
     let mark = batch.arena.mark();
     // In a path `+` is a plus (RFC 3986), not the blank that it is in a query.
     for (i, part) in name.split(|&byte| byte == b'+').enumerate() {

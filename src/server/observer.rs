@@ -37,7 +37,7 @@ impl Observer for Watcher {
             ready: self.is_ready(),
             workers: self.recent.len(),
             sum,
-            census: self.shared.store.census(),
+            census: self.shared.store.census().unwrap_or_default(),
             max_connections: self.max_connections,
             limit: self.shared.settings.limit,
             process: process(self.start_time),

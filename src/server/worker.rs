@@ -25,9 +25,9 @@ use super::poller::{Event, Poll, Poller};
 use super::shared::{Bell, Inbox, Message, Shared};
 use crate::app::counters::{Counters, Timeout};
 use crate::app::problem::Problem;
-use crate::app::{App, Exchange, Side};
+use crate::app::{App, Exchange, Side, Turn};
 use crate::http::limits;
-use crate::streams::batch::Batch;
+use crate::store::Session;
 use crate::time::{Millis, Now, Timestamp};
 
 mod serve;
@@ -73,11 +73,12 @@ pub struct Worker {
     arrivals: Vec<(u64, Range<usize>)>,
     /// The turn's requests, each with its connection's token.
     exchanges: Vec<(u64, Exchange)>,
-    batch: Batch,
+    batch: Turn,
     /// Where answers are encoded, whosever they are.
     out: Vec<u8>,
     /// What has been encoded and not yet written: whose bytes of `out`.
     writes: Vec<(u64, Range<usize>)>,
+    session: Box<dyn Session>,
     clock: Clock,
     now: Now,
     /// The steady clock at the beginning of the turn, in microseconds.
@@ -106,7 +107,9 @@ impl Worker {
         let WorkerParts { number, shared, inbox, bell, app, counters, logger, clock, grace } = parts;
         let mut poller = Poller::new(MAX_EVENTS)?;
         poller.add(bell.0.as_fd(), BELL)?;
+        let session = Arc::clone(&shared.store).session(std::task::Waker::noop().clone())?;
         Ok(Self {
+            session,
             number,
             shared,
             inbox,
@@ -125,7 +128,7 @@ impl Worker {
             filled: 0,
             arrivals: Vec::new(),
             exchanges: Vec::new(),
-            batch: Batch::default(),
+            batch: Turn::default(),
             out: Vec::new(),
             writes: Vec::new(),
             clock,
@@ -347,12 +350,12 @@ impl Worker {
     }
 
     fn execute(&mut self) {
-        if self.batch.entries.is_empty() {
+        if self.batch.batch.entries.is_empty() {
             return;
         }
-        let (store, batch, now) = (&self.shared.store, &mut self.batch, self.now.steady);
+        let (session, batch, now) = (&mut self.session, &mut self.batch.batch, self.now.steady);
         // What a panic leaves without an outcome is answered as unavailable.
-        if catch_unwind(AssertUnwindSafe(|| store.execute(now, batch))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| session.submit(now, batch, &mut NoRegistry))).is_err() {
             self.counters.panics.bump();
         }
     }
@@ -377,4 +380,19 @@ impl Worker {
         self.batch.clear();
         self.exchanges.clear();
     }
+}
+
+struct NoRegistry;
+
+impl crate::store::Registry for NoRegistry {
+    fn watch(
+        &mut self,
+        _source: std::os::fd::BorrowedFd<'_>,
+        _key: u32,
+        _interest: crate::store::Interest,
+    ) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn unwatch(&mut self, _source: std::os::fd::BorrowedFd<'_>) {}
 }

@@ -8,12 +8,15 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
-use super::{Census, PLAYING_KINDS, Store, Swept};
+use super::{Census, PLAYING_KINDS, Registry, Session, Store, Submitted, Swept};
 use crate::streams::account::{Account, Policy, Tally};
-use crate::streams::batch::{Arena, Batch, Command, Findings, Outcome};
+use crate::streams::arena::Arena;
+use crate::streams::batch::{Asked, Batch, Command, Findings, Outcome};
 use crate::streams::name::Name;
 use crate::time::Timestamp;
 
@@ -74,16 +77,21 @@ impl Memory {
         }
         hash as usize % SHARDS
     }
-}
 
-impl Store for Memory {
-    fn execute(&self, now: Timestamp, batch: &mut Batch) {
-        let Batch { arena, entries, findings } = batch;
+    /// Carries out every command of `batch`.
+    pub fn execute(&self, now: Timestamp, batch: &mut Batch) {
+        let Batch { arena, entries, findings, .. } = batch;
         for entry in entries {
             let user = arena.get(entry.command.user);
             let shard = &self.shards[self.shard_of(user)];
             entry.outcome = shard.apply(now, &self.policy, &entry.command, arena, findings);
         }
+    }
+}
+
+impl Store for Memory {
+    fn session(self: Arc<Self>, _waker: Waker) -> io::Result<Box<dyn Session>> {
+        Ok(Box::new(InMemory(self)))
     }
 
     fn sweep(&self, now: Timestamp) -> Swept {
@@ -91,14 +99,28 @@ impl Store for Memory {
         Swept { visits: SHARDS as u32, expired: self.shards[at].sweep(now) }
     }
 
-    fn census(&self) -> Census {
-        self.shards.iter().fold(Census::default(), |mut sum, shard| {
+    fn census(&self) -> Option<Census> {
+        Some(self.shards.iter().fold(Census::default(), |mut sum, shard| {
             let get = |n: &AtomicU32| u64::from(n.load(Relaxed));
             sum.playing += get(&shard.tallies.playing);
             sum.paused += get(&shard.tallies.paused);
             sum.users.iter_mut().zip(&shard.tallies.users).for_each(|(sum, n)| *sum += get(n));
             sum
-        })
+        }))
+    }
+
+    fn describe(&self) -> String {
+        "memory".into()
+    }
+}
+
+/// A worker's session: there is nothing to wait for.
+struct InMemory(Arc<Memory>);
+
+impl Session for InMemory {
+    fn submit(&mut self, now: Timestamp, batch: &mut Batch, _registry: &mut dyn Registry) -> Submitted {
+        self.0.execute(now, batch);
+        Submitted::Done
     }
 }
 
@@ -113,7 +135,7 @@ impl Shard {
         now: Timestamp,
         policy: &Policy,
         command: &Command,
-        arena: &Arena,
+        arena: &Arena<Asked>,
         findings: &mut Findings,
     ) -> Outcome {
         let user = arena.get(command.user);
@@ -254,11 +276,11 @@ mod tests {
         }
         let users = |kind: usize, n: u64| std::array::from_fn(|i| if i == kind { n } else { 0 });
         let census = Census { playing: USERS, paused: USERS, users: users(1, USERS) };
-        assert_eq!(memory.census(), census);
+        assert_eq!(memory.census(), Some(census));
         let sweep = |secs| (0..SHARDS).map(|_| memory.sweep(at(secs)).expired).map(u64::from).sum::<u64>();
-        assert_eq!((sweep(89), memory.census()), (0, census));
-        assert_eq!((sweep(90), memory.census().paused), (USERS, 0));
-        assert_eq!((sweep(140), memory.census()), (USERS, Census::default()));
+        assert_eq!((sweep(89), memory.census()), (0, Some(census)));
+        assert_eq!((sweep(90), memory.census().unwrap().paused), (USERS, 0));
+        assert_eq!((sweep(140), memory.census()), (USERS, Some(Census::default())));
         let room: usize = memory.shards.iter().map(|shard| shard.lock().capacity()).sum();
         assert!((room as u64) < USERS / 10, "{room}");
     }

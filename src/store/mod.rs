@@ -1,8 +1,24 @@
 //! Where accounts are kept. One interface, so that the cost of durability or of distance is paid once a turn.
 //!
-//! *Invariant:* a store knows streams and time; it never sees a request or a socket.
+//! ```text
+//!             submit(batch)          memory                 Done: carried out at once
+//! worker ────────────────▶ Session ─┤
+//!    ▲                               journal, redis         Parked: the disk or the network has to answer first
+//!    └── complete() ◀── a socket is ready, the waker was used, or a deadline has come
+//! ```
+//!
+//! A [`Store`] is shared by all threads. Each worker has a [`Session`] of its own, with its own sockets, files and hints,
+//! so that workers do not wait for each other.
+//!
+//! *Invariant:* a store knows streams and time; it never sees a request, a response or a client's socket.
 
 pub mod memory;
+
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::task::Waker;
 
 use crate::streams::batch::Batch;
 use crate::time::Timestamp;
@@ -10,19 +26,121 @@ use crate::time::Timestamp;
 /// The contract of every store.
 ///
 /// - Commands of one user are carried out in the order of the batch. Those of different users may be reordered.
-/// - Each command is atomic, whoever else works on the same user at the same time: of N parallel starts exactly as
-///   many as the limit allows succeed.
-/// - When `execute` returns, every outcome holds, durably if the store promises that; an outcome that could not be had
-///   is left [`Unavailable`](crate::streams::batch::Verdict::Unavailable).
+/// - Each command is atomic, although other workers and other instances may work on the same user at the same time: of
+///   N parallel starts exactly as many as the limit allows succeed.
+/// - When a batch is given back, every outcome in it holds, durably if the store promises that. An outcome that could
+///   not be had is left [`Unavailable`](crate::streams::batch::Verdict::Unavailable): the change may or may not have
+///   been made, and repeating it is safe.
 pub trait Store: Send + Sync {
-    /// Carries out every command of `batch` and fills in the outcomes.
-    fn execute(&self, now: Timestamp, batch: &mut Batch);
+    /// A session for one worker. `waker` wakes that worker from any thread, so that it calls [`Session::complete`].
+    ///
+    /// # Errors
+    ///
+    /// When the system lacks what the session needs: descriptors, files, threads.
+    fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>>;
 
     /// Frees some of what has expired untouched: a bounded piece of work, the next one at each call.
     fn sweep(&self, now: Timestamp) -> Swept;
 
-    /// What the store holds, streams not yet found to have expired among it.
-    fn census(&self) -> Census;
+    /// What the store holds, streams not yet found to have expired among it; None where only an engine far away knows.
+    fn census(&self) -> Option<Census>;
+
+    /// Whether commands can be carried out now; `/readyz` says so.
+    fn is_up(&self) -> bool {
+        true
+    }
+
+    /// What it is, for the greeting: `memory`, `dir:/var/lib/streamer`, an address without its password.
+    fn describe(&self) -> String;
+
+    /// What it counts and measures, for `/metrics` and the page.
+    fn measures(&self) -> Vec<Measure> {
+        Vec::new()
+    }
+}
+
+/// One worker's way to a store.
+pub trait Session: Send {
+    /// Carries a turn's commands out. A session never blocks: a batch that has to wait is taken out of `batch`, which is
+    /// left empty, and comes back from [`Session::complete`] with its ticket.
+    fn submit(&mut self, now: Timestamp, batch: &mut Batch, registry: &mut dyn Registry) -> Submitted;
+
+    /// A source that is watched under `key` is ready, or was: it may be told too often, never too seldom.
+    fn ready(&mut self, _now: Timestamp, _key: u32, _registry: &mut dyn Registry) {}
+
+    /// A parked batch that is done, in any order; what is late is given up, and comes back with what it has. Called
+    /// until there is none: after `ready`, after the waker was used, and at the deadline.
+    fn complete(&mut self, _now: Timestamp, _registry: &mut dyn Registry) -> Option<Batch> {
+        None
+    }
+
+    /// By when [`Session::complete`] is to be called though nothing has become ready.
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+/// What became of a batch that was submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is carried out, every outcome filled in.
+    Done,
+    /// It has to wait, and the session has it now.
+    Parked,
+}
+
+/// What a session waits for on a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Bytes to read, or the end.
+    Read,
+    /// Space to write.
+    Write,
+    /// Both.
+    ReadWrite,
+}
+
+/// The worker's poller, as a session sees it. As with [`Session::ready`], readiness is only a hint.
+pub trait Registry {
+    /// From now on tells when `source` is ready, under `key`; a source that is watched already changes its interest.
+    /// What was ready before is told, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of the poller's system call.
+    fn watch(&mut self, source: BorrowedFd<'_>, key: u32, interest: Interest) -> io::Result<()>;
+
+    /// Tells no more of `source`. To be called before it is closed.
+    fn unwatch(&mut self, source: BorrowedFd<'_>);
+}
+
+/// One number that a store counts or measures, as Prometheus has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measure {
+    /// The family's name: `streamer_store_retries_total`. A histogram's measures are named with `_bucket`, `_sum` and
+    /// `_count`, its family without them.
+    pub family: &'static str,
+    /// How the number behaves.
+    pub kind: MeasureKind,
+    /// What the family says, in one sentence.
+    pub help: &'static str,
+    /// What stands behind the family's name: nothing, or `_bucket`, `_sum`, `_count`.
+    pub suffix: &'static str,
+    /// One label, if the family has one.
+    pub label: Option<(&'static str, Cow<'static, str>)>,
+    /// The number.
+    pub value: f64,
+}
+
+/// How a measure behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeasureKind {
+    /// It only goes up.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// It is a part of a distribution.
+    Histogram,
 }
 
 /// What one visit of the sweeper did.

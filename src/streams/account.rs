@@ -17,7 +17,8 @@
 //! *Invariant:* between commands at most `limit` streams play (unless the policy only reports), at most [`MAX_PAUSED`]
 //! are paused, and at most [`MAX_ENDED`] are remembered.
 
-use super::batch::{Action, Arena, Command, Findings, Notes, Outcome, Replace, StreamView, Verdict, Word};
+use super::arena::{Arena, Word};
+use super::batch::{Action, Asked, Command, Findings, Found, Notes, Outcome, Replace, StreamView, Verdict};
 use super::inline_vec::InlineVec;
 use super::name::Name;
 use super::position::Position;
@@ -94,7 +95,7 @@ struct Call<'a> {
     policy: &'a Policy,
     command: &'a Command,
     /// The bytes of the command.
-    arena: &'a Arena,
+    arena: &'a Arena<Asked>,
     findings: &'a mut Findings,
 }
 
@@ -105,7 +106,7 @@ impl Account {
         now: Timestamp,
         policy: &Policy,
         command: &Command,
-        arena: &Arena,
+        arena: &Arena<Asked>,
         findings: &mut Findings,
     ) -> Outcome {
         let expired = self.expire(now);
@@ -277,7 +278,7 @@ impl Account {
     }
 
     /// Sees to it that one more stream may play. Gives what that took, or the refusal.
-    fn make_room(&mut self, call: &mut Call, replace: Replace) -> Result<(Notes, Word), Outcome> {
+    fn make_room(&mut self, call: &mut Call, replace: Replace) -> Result<(Notes, Word<Found>), Outcome> {
         let mut notes = Notes::default();
         let excess = (self.playing() + 1).saturating_sub(call.command.limit as usize);
         if excess == 0 {
@@ -312,7 +313,7 @@ impl Account {
     }
 
     /// Ends stream `i` in favour of the one that the command starts; names it.
-    fn replace(&mut self, call: &mut Call, i: usize) -> Word {
+    fn replace(&mut self, call: &mut Call, i: usize) -> Word<Found> {
         let by = Name::from(call.arena.get(call.command.key));
         let word = call.findings.arena.add(self.streams[i].key.as_bytes());
         self.streams[i].end(call, Some(Box::new(by)));
@@ -384,7 +385,7 @@ impl Stream {
         self.state = State::Ended(by);
     }
 
-    fn shown(&self, key: Word, now: Timestamp) -> StreamView {
+    fn shown(&self, key: Word<Found>, now: Timestamp) -> StreamView {
         StreamView {
             key,
             position: self.position,

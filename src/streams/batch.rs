@@ -3,64 +3,14 @@
 //! A batch holds a turn's commands in the order in which they came, and the bytes that they name in one arena. The
 //! vectors are cleared and used again, so that in steady state a turn allocates nothing.
 //!
+//! The bytes that commands name and those that outcomes name lie in two arenas, and the compiler keeps their words
+//! apart: see [`Word`].
+//!
 //! *Invariant:* a command is only data: what it means is decided in `account`, and by whom it was sent in `app`.
 
-use std::ops::Range;
-
+use super::arena::{Arena, Word};
 use super::position::Position;
 use crate::time::Millis;
-
-/// Bytes in a batch's arena.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Word {
-    start: u32,
-    end: u32,
-}
-
-impl Word {
-    /// Whether there are no bytes in it, as in a word that was never set.
-    pub fn is_empty(self) -> bool {
-        self.start == self.end
-    }
-}
-
-/// Bytes laid end to end, given out as [`Word`]s.
-#[derive(Debug, Default)]
-pub struct Arena(Vec<u8>);
-
-impl Arena {
-    /// The bytes of `word`.
-    pub fn get(&self, word: Word) -> &[u8] {
-        &self.0[word.start as usize..word.end as usize]
-    }
-
-    /// Copies `bytes` in.
-    pub fn add(&mut self, bytes: &[u8]) -> Word {
-        self.0.extend_from_slice(bytes);
-        self.since(self.0.len() - bytes.len())
-    }
-
-    /// Where the next word will begin, for use with [`Arena::since`].
-    pub fn mark(&self) -> usize {
-        self.0.len()
-    }
-
-    /// What has been appended to [`Arena::bytes`] since `mark`.
-    pub fn since(&self, mark: usize) -> Word {
-        Word { start: mark as u32, end: self.0.len() as u32 }
-    }
-
-    /// The arena's own bytes, for decoders that append.
-    pub fn bytes(&mut self) -> &mut Vec<u8> {
-        &mut self.0
-    }
-
-    /// A part of `word`: the bytes that `range` of it covers.
-    pub fn part(word: Word, range: Range<usize>) -> Word {
-        debug_assert!(range.start <= range.end && range.end <= (word.end - word.start) as usize);
-        Word { start: word.start + range.start as u32, end: word.start + range.end as u32 }
-    }
-}
 
 /// Splits a stream's key into its id and its device. Neither may hold a control character, so NUL keeps them apart.
 pub fn id_and_device(key: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -70,14 +20,22 @@ pub fn id_and_device(key: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// The arena of what commands name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked;
+
+/// The arena of what outcomes name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found;
+
 /// What a user asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Command {
     /// Who asks.
-    pub user: Word,
+    pub user: Word<Asked>,
     /// The stream it is about: its id or, with a device, `id NUL device`. Empty for [`Action::List`] and
     /// [`Action::EndAll`].
-    pub key: Word,
+    pub key: Word<Asked>,
     /// How many streams this user may play at once.
     pub limit: u32,
     /// What to do.
@@ -119,7 +77,7 @@ pub enum Replace {
     /// The one that started first.
     Oldest,
     /// The one with this key, if it plays.
-    Stream(Word),
+    Stream(Word<Asked>),
 }
 
 /// What became of a command.
@@ -157,7 +115,7 @@ pub struct Outcome {
     /// The stream that the command started or renewed.
     pub stream: Option<StreamView>,
     /// The stream that was replaced or that replaced this one, in [`Findings::arena`]; empty when there is none.
-    pub other: Word,
+    pub other: Word<Found>,
     /// The user's streams, in [`Findings::streams`]: for `List`, and when the verdict is `Full`.
     pub streams: (u32, u32),
     /// Until the first lease of a playing stream can run out; zero unless the verdict is `Full`.
@@ -189,7 +147,7 @@ pub struct Notes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamView {
     /// Its key, in [`Findings::arena`]; empty where the command's own key says it.
-    pub key: Word,
+    pub key: Word<Found>,
     /// Where it is.
     pub position: Position,
     /// Whether it plays, or is paused.
@@ -202,17 +160,16 @@ pub struct StreamView {
 #[derive(Debug, Default)]
 pub struct Findings {
     /// The keys of the streams below, and of [`Outcome::other`].
-    pub arena: Arena,
+    pub arena: Arena<Found>,
     /// Lists of streams, one after the other.
     pub streams: Vec<StreamView>,
 }
 
-/// The room that a turn may keep, in bytes of each list.
-const ROOM: usize = 256 * 1024;
-
-fn clear<T>(list: &mut Vec<T>) {
+/// Empties a list, and gives back what it has grown beyond what a turn usually takes.
+pub(super) fn clear<T>(list: &mut Vec<T>) {
+    const MOST_BYTES: usize = 256 * 1024;
     list.clear();
-    list.shrink_to(ROOM / size_of::<T>());
+    list.shrink_to(MOST_BYTES / size_of::<T>());
 }
 
 /// One command and its outcome.
@@ -227,8 +184,10 @@ pub struct Entry {
 /// A turn's commands, in order.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// By which the worker knows the batch again when an engine gives it back. An engine leaves it as it is.
+    pub ticket: u32,
     /// What the commands name.
-    pub arena: Arena,
+    pub arena: Arena<Asked>,
     /// The commands and their outcomes.
     pub entries: Vec<Entry>,
     /// What the outcomes name.
@@ -237,9 +196,9 @@ pub struct Batch {
 
 impl Batch {
     /// Adds a command; returns where its outcome will stand in `entries`.
-    pub fn push(&mut self, command: Command) -> usize {
+    pub fn push(&mut self, command: Command) -> u32 {
         self.entries.push(Entry { command, outcome: Outcome::default() });
-        self.entries.len() - 1
+        self.entries.len() as u32 - 1
     }
 
     /// The streams that `outcome` lists.
@@ -247,11 +206,11 @@ impl Batch {
         &self.findings.streams[outcome.streams.0 as usize..outcome.streams.1 as usize]
     }
 
-    /// Forgets all, and keeps the room, unless it is far more than a turn usually takes.
+    /// Forgets all. The memory is kept for the next turn, unless it is far more than a turn usually takes.
     pub fn clear(&mut self) {
-        clear(&mut self.arena.0);
+        self.arena.clear();
         clear(&mut self.entries);
-        clear(&mut self.findings.arena.0);
+        self.findings.arena.clear();
         clear(&mut self.findings.streams);
     }
 }

@@ -10,6 +10,8 @@ pub mod name;
 
 pub mod inline_vec;
 
+pub mod arena;
+
 pub mod position;
 
 pub mod account;

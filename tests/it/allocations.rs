@@ -10,12 +10,9 @@ use std::hint::black_box;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use streamer::store::memory::Memory;
-use streamer::store::{Census, Store, Swept};
 use streamer::streams::batch::Batch;
-use streamer::time::Timestamp;
 
-use crate::hostile::{InProcess, memory};
+use crate::inside::{Before, InProcess};
 use crate::server::{Client, Process, basic, request};
 use crate::wire::read;
 
@@ -65,24 +62,11 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Streams in memory; whichever thread asks for some is a worker of this test's server, and watched from then on.
-struct Watching(Memory);
-
-impl Store for Watching {
-    fn execute(&self, now: Timestamp, batch: &mut Batch) {
-        if !WATCHED.replace(true) {
-            // One that is counted, so that it shows if none would be.
-            drop(black_box(Box::new(0)));
-        }
-        self.0.execute(now, batch);
-    }
-
-    fn sweep(&self, now: Timestamp) -> Swept {
-        self.0.sweep(now)
-    }
-
-    fn census(&self) -> Census {
-        self.0.census()
+/// Any thread that asks for streams is a worker of this test's server, and watched from then on.
+fn watch(_: &Batch) {
+    if !WATCHED.replace(true) {
+        // One that is counted, so that it shows if none would be.
+        drop(black_box(Box::new(0)));
     }
 }
 
@@ -158,7 +142,7 @@ fn measure(log: &str, most: u64) {
         ("a user's only stream, with a long name", vec![post("bob", &long), delete("bob", &long)]),
         ("one of three streams", vec![delete("alice", "c"), post("alice", "c")]),
     ];
-    let server = InProcess::start(&["--workers", "1", "--log", log], Watching(memory()));
+    let server = InProcess::start(&["--workers", "1", "--log", log], Before::new(watch));
     let mut client = Client::connect(server.listen);
     for id in ["a", "b", "c"] {
         client.send(post("alice", id).0);

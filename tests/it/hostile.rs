@@ -2,23 +2,15 @@
 //!
 //! Figures that are worth reading are printed; `--nocapture` shows them.
 
-use core::net::SocketAddr;
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle, ScopedJoinHandle};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use streamer::config;
-use streamer::server::{Server as Inside, Signals};
-use streamer::store::memory::Memory;
-use streamer::store::{Census, Store, Swept};
-use streamer::streams::account::{Policy, WhenFull};
 use streamer::streams::batch::Batch;
-use streamer::time::{Millis, Timestamp};
 
+use crate::inside::{Before, InProcess};
 use crate::server::{Client, PATIENCE, Response, Server, basic, eventually, request};
 use crate::wire::read;
 
@@ -595,74 +587,17 @@ fn memory_returns_after_a_flood() {
 
 // ------------------------------------------------------------------------------------------------------ panics
 
-/// A server inside this process. It is told to stop when dropped.
-pub struct InProcess {
-    pub listen: SocketAddr,
-    pub admin: SocketAddr,
-    pipe: UnixStream,
-    thread: Option<JoinHandle<u8>>,
-}
-
-impl InProcess {
-    /// Starts it over a store of the test's own.
-    pub fn start(flags: &[&str], store: impl Store + 'static) -> Self {
-        let args = [&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], flags].concat();
-        let Ok(config::Invocation::Serve(config)) = config::parse(args.iter(), |_| None, 1) else {
-            panic!("the flags are good");
-        };
-        let (pipe, signals) = UnixStream::pair().unwrap();
-        let server = Inside::start_over(config, Signals::of_pipe(signals), Arc::new(store)).unwrap();
-        let (listen, admin) = (server.address(), server.admin_address().unwrap());
-        let thread = Some(thread::spawn(|| server.run()));
-        Self { listen, admin, pipe, thread }
-    }
-
-    /// What `/metrics` says of one sample.
-    pub fn metric(&self, sample: &str) -> f64 {
-        let body = Client::connect(self.admin).ask("GET /metrics", &[], "").body;
-        body.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for InProcess {
-    fn drop(&mut self) {
-        const SIGTERM: u8 = 15;
-        self.pipe.write_all(&[SIGTERM]).unwrap();
-        let code = self.thread.take().map(JoinHandle::join);
-        assert!(thread::panicking() || matches!(code, Some(Ok(0))), "{code:?}");
-    }
-}
-
-/// Streams in memory, as the program has them.
-pub fn memory() -> Memory {
-    let lease = Millis::from_secs(90);
-    Memory::new(Policy { lease, when_full: WhenFull::Refuse, adopt_until: Timestamp::from_millis(0) })
-}
-
-/// Streams in memory, and a panic for one user.
-struct Trap(Memory);
-
-impl Store for Trap {
-    fn execute(&self, now: Timestamp, batch: &mut Batch) {
-        assert!(
-            batch.entries.iter().all(|entry| batch.arena.get(entry.command.user) != b"mallory"),
-            "this panic is part of the test"
-        );
-        self.0.execute(now, batch);
-    }
-
-    fn sweep(&self, now: Timestamp) -> Swept {
-        self.0.sweep(now)
-    }
-
-    fn census(&self) -> Census {
-        self.0.census()
-    }
+fn trap(batch: &Batch) {
+    let of_mallory = |user| batch.arena.get(user) == b"mallory";
+    assert!(
+        !batch.entries.iter().any(|entry| of_mallory(entry.command.user)),
+        "this panic is part of the test"
+    );
 }
 
 #[test]
 fn a_panic_in_one_request_is_counted_and_the_next_are_served() {
-    let server = InProcess::start(&["--log", "off", "--workers", "1"], Trap(memory()));
+    let server = InProcess::start(&["--log", "off", "--workers", "1"], Before::new(trap));
     let mut alice = Client::connect(server.listen);
     assert_eq!(alice.call("alice", "POST /?id=V", "").status, 201);
     for n in 1..=3 {

@@ -8,6 +8,7 @@ mod api;
 mod count;
 mod credentials;
 mod hostile;
+mod inside;
 mod program;
 mod server;
 mod tidy;

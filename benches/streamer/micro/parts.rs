@@ -14,7 +14,8 @@ use streamer::http::Framing;
 use streamer::http::body::BodyDecoder;
 use streamer::http::parse::Parser;
 use streamer::streams::account::{Account, Policy};
-use streamer::streams::batch::{Action, Arena, Command, Findings, Replace};
+use streamer::streams::arena::Arena;
+use streamer::streams::batch::{Action, Asked, Command, Findings, Replace};
 use streamer::streams::position::Position;
 use streamer::time::{Millis, Timestamp};
 
@@ -110,7 +111,7 @@ fn authorization(password: &str) -> Vec<u8> {
 struct Rules {
     account: Account,
     policy: Policy,
-    arena: Arena,
+    arena: Arena<Asked>,
     findings: Findings,
 }
 

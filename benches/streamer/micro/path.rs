@@ -3,15 +3,14 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use streamer::app::Turn;
 use streamer::app::auth::Credentials;
 use streamer::app::log::Format;
 use streamer::app::metrics::Snapshot;
 use streamer::app::{App, Exchange, Observer, Settings, Side, Source};
 use streamer::http::conn::{Received, Receiver};
-use streamer::store::Store;
 use streamer::store::memory::Memory;
 use streamer::streams::account::Policy;
-use streamer::streams::batch::Batch;
 use streamer::time::{Millis, Now, Timestamp};
 
 use crate::requests::{self, PLAIN, Style};
@@ -26,7 +25,7 @@ const NOW: Now =
 struct Path {
     app: App,
     store: Memory,
-    batch: Batch,
+    turn: Turn,
     exchanges: Vec<Exchange>,
     out: Vec<u8>,
 }
@@ -53,18 +52,18 @@ impl Path {
         let app =
             App::new(Arc::new(settings), credentials, Arc::new(Nothing), Arc::default(), Arc::default());
         let store = Memory::new(Policy { lease, when_full, adopt_until: NOW.steady });
-        Self { app, store, batch: Batch::default(), exchanges: Vec::new(), out: Vec::new() }
+        Self { app, store, turn: Turn::default(), exchanges: Vec::new(), out: Vec::new() }
     }
 
     /// The first half of a turn: bytes to commands.
     fn decode(&mut self, bytes: &mut [u8]) {
-        self.batch.clear();
+        self.turn.clear();
         self.exchanges.clear();
         self.app.begin(NOW);
         let mut from = 0;
         let source = Source { side: Side::Public, peer: ([127, 0, 0, 1], 50_000).into(), arrived: 0 };
         while let Ok(Received::Request(request, len)) = Receiver::default().receive(&mut bytes[from..]) {
-            self.exchanges.push(self.app.decode(source, &request, &mut self.batch));
+            self.exchanges.push(self.app.decode(source, &request, &mut self.turn));
             from += len;
             if from == bytes.len() {
                 break;
@@ -73,7 +72,7 @@ impl Path {
     }
 
     fn execute(&mut self) {
-        self.store.execute(NOW.steady, &mut self.batch);
+        self.store.execute(NOW.steady, &mut self.turn.batch);
     }
 
     /// The other half: outcomes to bytes.
@@ -81,7 +80,7 @@ impl Path {
         self.out.clear();
         self.app.lines.clear();
         for exchange in &self.exchanges {
-            self.app.encode(exchange, false, 85, &self.batch, &mut self.out);
+            self.app.encode(exchange, false, 85, &self.turn, None, &mut self.out);
         }
         black_box(&self.out);
     }

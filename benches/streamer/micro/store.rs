@@ -4,7 +4,6 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-use streamer::store::Store;
 use streamer::store::memory::Memory;
 use streamer::streams::account::Policy;
 use streamer::streams::batch::{Action, Batch, Command, Replace};

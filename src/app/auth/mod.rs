@@ -7,7 +7,8 @@ pub mod signed;
 pub mod users;
 
 use crate::codec::base64;
-use crate::streams::batch::{Arena, Word};
+use crate::streams::arena::{Arena, Word};
+use crate::streams::batch::Asked;
 use crate::time::Timestamp;
 
 /// How long a user-id may be, in bytes.
@@ -26,14 +27,14 @@ pub enum Credentials {
 /// Somebody who was let in.
 #[derive(Clone, Copy, Debug)]
 pub struct User {
-    name: Word,
+    name: Word<Asked>,
     limit: u32,
     admin: bool,
 }
 
 impl User {
     /// The user-id: UTF-8, 1 to [`MAX_USER`] bytes, no control characters.
-    pub fn name(self) -> Word {
+    pub fn name(self) -> Word<Asked> {
         self.name
     }
 
@@ -99,7 +100,7 @@ impl Credentials {
         authorization: &[u8],
         wall: Timestamp,
         limit: u32,
-        arena: &mut Arena,
+        arena: &mut Arena<Asked>,
     ) -> Result<User, Failure> {
         if authorization.is_empty() {
             return Err(Failure::Missing);

@@ -253,7 +253,8 @@ impl Worker {
         let from = self.out.len();
         for (i, (_, exchange)) in group.iter().enumerate() {
             let close = stops && i + 1 == group.len();
-            self.app.encode(exchange, close, self.micros, &self.batch, &mut self.out);
+            let page = exchange.observes().map(|view| self.app.render(view));
+            self.app.encode(exchange, close, self.micros, &self.batch, page.as_deref(), &mut self.out);
         }
         self.writes.push((group[0].0, from..self.out.len()));
     }

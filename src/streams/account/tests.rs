@@ -20,7 +20,7 @@ fn policy(when_full: WhenFull, adopt_until: u64) -> Policy {
     }
 }
 
-fn key(arena: &mut Arena, text: &str) -> Word {
+fn key(arena: &mut Arena<Asked>, text: &str) -> Word<Asked> {
     arena.add(text.replace('/', "\0").as_bytes())
 }
 

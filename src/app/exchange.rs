@@ -1,0 +1,147 @@
+//! One request between its decoding and its response.
+//!
+//! *Invariant:* an exchange is decided when it is made: its plan says where the response comes from.
+
+use core::net::SocketAddr;
+
+use super::problem::Problem;
+use crate::http::Method;
+use crate::http::encode::Persistence;
+use crate::streams::arena::{Arena, Word};
+use crate::streams::batch::{Asked, Batch};
+
+/// Which of the two listeners a connection came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `--listen`: players.
+    Public,
+    /// `--admin`: operators.
+    Admin,
+}
+
+/// Who sent a request, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Which listener it came through.
+    pub side: Side,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// When its first byte was read, in microseconds of the steady clock.
+    pub arrived: u64,
+}
+
+/// The arena of what only the log and the response's head name: no engine sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noted;
+
+/// What a turn's requests amount to.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// What is asked of the store.
+    pub batch: Batch,
+    /// Request ids, and what is kept for the log.
+    pub texts: Arena<Noted>,
+}
+
+impl Turn {
+    /// Forgets all, and keeps the memory for the next turn.
+    pub fn clear(&mut self) {
+        self.batch.clear();
+        self.texts.clear();
+    }
+}
+
+/// One request between its decoding and its response. Its words are in a [`Turn`].
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    pub(super) source: Source,
+    pub(super) method: Method,
+    pub(super) persistence: Persistence,
+    pub(super) request_id: Word<Noted>,
+    /// Method and target; kept only for a log.
+    pub(super) request: Word<Noted>,
+    pub(super) traceparent: Word<Noted>,
+    pub(super) user: Word<Asked>,
+    pub(super) plan: Plan,
+}
+
+/// How a request will be answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Plan {
+    /// By the outcome of this entry of the batch.
+    Ask(u32),
+    /// By what is known already.
+    Reply(Reply),
+    /// By what the observer puts together.
+    Observe(View),
+    /// By `100 Continue`; the response itself is still to come.
+    Continue,
+}
+
+/// Responses that need no store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// What is wrong.
+    Problem(Problem),
+    /// That the server is alive.
+    Healthy,
+    /// Whether requests should be sent here.
+    Ready,
+    /// Which methods there are.
+    Options(&'static str),
+    /// The page.
+    Page,
+}
+
+/// What only the observer can tell: it reads every thread's counters and the system's view of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Everything counted, for Prometheus.
+    Metrics,
+    /// Everything counted, for the page.
+    Stats,
+}
+
+impl Exchange {
+    /// The interim response to a client that waits for it.
+    pub fn interim(source: Source) -> Self {
+        Self {
+            source,
+            method: Method::Unknown,
+            persistence: Persistence::Keep,
+            request_id: Word::default(),
+            request: Word::default(),
+            traceparent: Word::default(),
+            user: Word::default(),
+            plan: Plan::Continue,
+        }
+    }
+
+    /// Whether the connection is to be closed behind the response.
+    pub fn closes(&self) -> bool {
+        self.persistence == Persistence::Close
+    }
+
+    /// Whether the store has to be asked.
+    pub fn asks(&self) -> bool {
+        matches!(self.plan, Plan::Ask(_))
+    }
+
+    /// What the observer has to be asked for.
+    pub fn observes(&self) -> Option<View> {
+        match self.plan {
+            Plan::Observe(view) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// The same exchange, its words copied from one turn to another: for one that has to wait longer than its turn.
+    #[must_use]
+    pub fn moved(self, from: &Turn, to: &mut Turn) -> Self {
+        let mut text = |word| to.texts.add(from.texts.get(word));
+        let (request_id, request) = (text(self.request_id), text(self.request));
+        let traceparent = text(self.traceparent);
+        let user = to.batch.arena.add(from.batch.arena.get(self.user));
+        Self { request_id, request, traceparent, user, ..self }
+    }
+}
