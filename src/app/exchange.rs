@@ -24,7 +24,7 @@ pub enum Side {
 pub struct Source {
     /// Which listener it came through.
     pub side: Side,
-    /// The other end.
+    /// The other end; an IPv4 address in the form of IPv4.
     pub peer: SocketAddr,
     /// When its first byte was read, in microseconds of the steady clock.
     pub arrived: u64,

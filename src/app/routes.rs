@@ -143,7 +143,7 @@ impl App {
         batch: &mut Batch,
     ) -> Result<(), Problem> {
         let configured = matches!(*self.credentials, Credentials::Users(_));
-        let local = peer.ip().to_canonical().is_loopback();
+        let local = peer.ip().is_loopback();
         let foreign = local && is_foreign(request.get(request.head.host));
         if configured && (changes || foreign) && !request.head.authorization.is_empty() {
             return match self.authenticate(request, batch) {

@@ -3,7 +3,7 @@
 //! ```text
 //!             ┌─────────────────────────────────────────────── LF ───┐
 //!             ▼                                                      │
-//! Size ──▶ [Extension] ──CR──▶ SizeEnd ──LF──▶ Data ──▶ DataCr ──CR──▶ DataLf
+//! Size ──▶ SizeDigits ──▶ [Extension] ──CR──▶ SizeEnd ──LF──▶ Data ──▶ DataCr ──CR──▶ DataLf
 //!                                 └─ size 0 ──▶ Trailers ──empty line──▶ Done
 //! ```
 //!
@@ -12,10 +12,6 @@
 use super::line::{Line, Lines, is_blank};
 use super::{Framing, Refusal, limits, scan};
 use crate::codec::hex;
-
-/// Digits of a 64-bit chunk size. RFC 9112 section 7.1 requires a recipient to "anticipate potentially large
-/// hexadecimal numerals and prevent parsing errors due to integer conversion overflows".
-const SIZE_DIGITS: u8 = 16;
 
 /// Decodes the content of one message. Sans I/O: it borrows the bytes anew on each call.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +40,10 @@ pub struct Decoded {
 enum State {
     /// Content of a known length.
     Length(usize),
-    /// A chunk size, of which so many digits were there.
-    Size { size: u64, digits: u8 },
+    /// A chunk size, before its first digit.
+    Size,
+    /// Behind a digit of a chunk size, which is this so far.
+    SizeDigits { size: u64 },
     /// The extensions of a chunk of this size.
     Extension { size: usize, place: Place },
     /// The LF behind a chunk size and its extensions.
@@ -99,7 +97,7 @@ impl BodyDecoder {
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::SIZE,
+            Framing::Chunked => State::Size,
         };
         Self { state, content: 0, at: 0, extras: 0 }
     }
@@ -152,7 +150,12 @@ impl BodyDecoder {
     /// smuggled past.
     fn framing(&mut self, state: State, byte: u8) -> Result<State, Refusal> {
         match state {
-            State::Size { size, digits } => self.size(size, digits, byte),
+            State::Size => match hex::digit(byte) {
+                Some(digit) => Ok(State::SizeDigits { size: digit.into() }),
+                None if byte == b'\n' => Err(Refusal::BareLineFeed),
+                None => Err(Refusal::ChunkSize),
+            },
+            State::SizeDigits { size } => self.size(size, byte),
             State::Extension { size, place } => self.extension(size, place, byte),
             State::SizeEnd { size } => match (byte, size) {
                 (b'\n', 0) => Ok(State::Trailers(Lines::starting(self.at))),
@@ -160,26 +163,28 @@ impl BodyDecoder {
                 _ => Err(Refusal::BareCarriageReturn),
             },
             State::DataCr if byte == b'\r' => Ok(State::DataLf),
-            State::DataLf if byte == b'\n' => Ok(State::SIZE),
+            State::DataLf if byte == b'\n' => Ok(State::Size),
             _ => Err(Refusal::ChunkEnd),
         }
     }
 
-    /// One byte of a chunk size, or the one behind it. What is announced is compared with the limit once it
+    /// One more byte of a chunk size, or the one behind it. What is announced is compared with the limit once it
     /// is whole.
-    fn size(&mut self, size: u64, digits: u8, byte: u8) -> Result<State, Refusal> {
+    ///
+    /// RFC 9112 section 7.1: a recipient must "anticipate potentially large hexadecimal numerals and prevent
+    /// parsing errors due to integer conversion overflows". A size above 64 bits is refused as no size; zeros in
+    /// front of one only count as bytes that carry nothing.
+    fn size(&mut self, size: u64, byte: u8) -> Result<State, Refusal> {
         if let Some(digit) = hex::digit(byte) {
-            if digits == SIZE_DIGITS {
-                return Err(Refusal::ChunkSize);
-            }
-            if size == 0 && digits > 0 {
+            if size == 0 {
                 self.extra()?;
             }
-            return Ok(State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 });
+            let size = size.checked_mul(16).ok_or(Refusal::ChunkSize)? | u64::from(digit);
+            return Ok(State::SizeDigits { size });
         }
         match byte {
             b'\n' => return Err(Refusal::BareLineFeed),
-            b'\r' | b';' | b' ' | b'\t' if digits > 0 => {}
+            b'\r' | b';' | b' ' | b'\t' => {}
             _ => return Err(Refusal::ChunkSize),
         }
         let size = usize::try_from(size).unwrap_or(usize::MAX);
@@ -262,11 +267,6 @@ impl BodyDecoder {
             }
         }
     }
-}
-
-impl State {
-    /// Before the first digit of a chunk size.
-    const SIZE: Self = Self::Size { size: 0, digits: 0 };
 }
 
 #[cfg(test)]

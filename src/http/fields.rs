@@ -75,6 +75,9 @@ pub(super) struct Fields {
     close: bool,
     /// `Connection: keep-alive` was there.
     keep: bool,
+    /// What this head asks for without a fault, and this server does not do: the first such thing. It is refused
+    /// when the head is complete: so a fault behind it is a 400, as it would be before it.
+    unmet: Option<Refusal>,
 }
 
 impl Default for Fields {
@@ -98,7 +101,7 @@ impl Default for Fields {
             keep_alive: false,
             len: 0,
         };
-        Self { head, authority: none, count: 0, seen: 0, close: false, keep: false }
+        Self { head, authority: none, count: 0, seen: 0, close: false, keep: false, unmet: None }
     }
 }
 
@@ -138,6 +141,9 @@ impl Fields {
         if head.version == Version::Http11 && head.host.is_empty() {
             return Err(Refusal::HostMissing);
         }
+        if let Some(refusal) = self.unmet {
+            return Err(refusal);
+        }
         // RFC 9112 section 3.2.2: an authority in the target counts instead of Host.
         if !self.authority.is_empty() {
             head.host = self.authority;
@@ -147,12 +153,16 @@ impl Fields {
         Ok(*head)
     }
 
+    /// Whether a field was there.
+    fn has(&self, known: Known) -> bool {
+        self.seen & (1 << known as u16) != 0
+    }
+
     /// Notes that a field is there, and whether it was there before.
     #[inline]
     fn was_seen(&mut self, known: Known) -> bool {
-        let bit = 1 << known as u16;
-        let seen = self.seen & bit != 0;
-        self.seen |= bit;
+        let seen = self.has(known);
+        self.seen |= 1 << known as u16;
         seen
     }
 
@@ -187,7 +197,7 @@ impl Fields {
         if self.was_seen(Known::ContentLength) {
             return Err(Refusal::ContentLengthRepeated);
         }
-        if self.head.framing == Framing::Chunked {
+        if self.has(Known::TransferEncoding) {
             return Err(Refusal::LengthAndCoding);
         }
         if let [b'0', _, ..] = value {
@@ -196,7 +206,7 @@ impl Fields {
         let length = decimal::parse(value).ok_or(Refusal::ContentLength)?;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > limits::BODY {
-            return Err(Refusal::BodyTooLarge);
+            self.unmet.get_or_insert(Refusal::BodyTooLarge);
         }
         self.head.framing = Framing::Length(length);
         Ok(())
@@ -215,18 +225,24 @@ impl Fields {
         if self.head.version == Version::Http10 {
             return Err(Refusal::TransferEncodingOn10);
         }
-        if self.seen & (1 << Known::ContentLength as u16) != 0 {
+        if self.has(Known::ContentLength) {
             return Err(Refusal::LengthAndCoding);
         }
+        self.was_seen(Known::TransferEncoding);
         for coding in list(value) {
             // `chunked` is the last coding, so nothing comes behind it.
             if self.head.framing == Framing::Chunked {
                 return Err(Refusal::TransferEncoding);
             }
-            if !is(coding, b"chunked") {
-                return Err(other_coding(coding));
+            if is(coding, b"chunked") {
+                self.head.framing = Framing::Chunked;
+            } else if is_other_coding(coding) {
+                // Its parameters may hold commas in quotes, so what stands behind it is not looked at.
+                self.unmet.get_or_insert(Refusal::UnknownCoding);
+                return Ok(());
+            } else {
+                return Err(Refusal::TransferEncoding);
             }
-            self.head.framing = Framing::Chunked;
         }
         Ok(())
     }
@@ -242,10 +258,11 @@ impl Fields {
         if self.head.version == Version::Http10 {
             return Ok(());
         }
-        if !is(value, b"100-continue") {
-            return Err(Refusal::Expectation);
+        if is(value, b"100-continue") {
+            self.head.expects_continue = true;
+        } else {
+            self.unmet.get_or_insert(Refusal::Expectation);
         }
-        self.head.expects_continue = true;
         Ok(())
     }
 
@@ -280,15 +297,10 @@ impl Fields {
     }
 }
 
-/// Why a coding that is not exactly `chunked` is refused. One with another name is well-formed and unknown
-/// here; anything that another parser might take for `chunked` is malformed.
-fn other_coding(coding: &[u8]) -> Refusal {
+/// Whether this is a well-formed coding that is not `chunked`. What another parser might take for `chunked` is malformed.
+fn is_other_coding(coding: &[u8]) -> bool {
     let name = coding.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
-    if scan::is_token(name) && !is(name, b"chunked") {
-        Refusal::UnknownCoding
-    } else {
-        Refusal::TransferEncoding
-    }
+    scan::is_token(name) && !is(name, b"chunked")
 }
 
 fn is_id(value: &[u8]) -> bool {

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!        ┌──────────▶ Method ──SP──▶ Target ──SP──▶ Version ──CRLF──▶ Fields ──empty line──▶ Head
-//! Empty ─┤               ▲
-//!        └──CRLF, once───┘
+//! Empty ─┤               ▲             │
+//!        └──CRLF, once───┘             └─malformed─▶ BadTarget ──▶ Refused
 //! ```
 //!
 //! Each stage ends at a byte that belongs to it alone, and goes on where it stopped when bytes ran out. A
 //! byte is judged when it is seen, a part with a grammar of its own (a target, a field value) at the byte
-//! that ends it; so the first offence in byte order is the answer, however the bytes were cut, and garbage is
-//! refused before its line ends.
+//! that ends it; so the first fault in byte order is the answer, however the bytes were cut, and binary
+//! garbage is refused before its line ends. Two answers wait for more bytes: that of a malformed target,
+//! since another major version would have other targets; and that of a head without a fault that asks for
+//! more than this server does, since a fault behind it counts more.
 //!
 //! *Invariant:* no byte is judged twice but the few of a version, an escape or a line end; a client that
 //! sends single bytes costs what one costs that sends them together.
@@ -42,6 +44,8 @@ enum Stage {
     Empty,
     Method,
     Target,
+    /// The rest of a malformed target and a version, which may be another major one.
+    BadTarget,
     Version,
     Fields,
     /// Nothing.
@@ -98,7 +102,11 @@ impl Parser {
             let (stage, end) = match self.stage {
                 Stage::Empty => (Stage::Method, self.empty_line(bytes)?),
                 Stage::Method => (Stage::Target, self.method_name(bytes)?),
-                Stage::Target => (Stage::Version, self.target(bytes)?),
+                Stage::Target => match self.target(bytes) {
+                    Err(Refusal::Target) => (Stage::BadTarget, Some(self.at)),
+                    end => (Stage::Version, end?),
+                },
+                Stage::BadTarget => return self.bad_target(bytes).map(|()| false),
                 Stage::Version => (Stage::Fields, self.version(bytes)?),
                 Stage::Fields => return Ok(true),
                 Stage::Refused(refusal) => return Err(refusal),
@@ -196,6 +204,26 @@ impl Parser {
         Ok(true)
     }
 
+    /// Refuses a malformed target, once it is known for whom: another major version has other targets, as that of
+    /// `PRI * HTTP/2.0` (RFC 9113 section 3.4), and is the answer then. `Ok` asks for more bytes.
+    #[cold]
+    fn bad_target(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        while let Some(byte) = self.peek(bytes, self.at)? {
+            match byte {
+                b' ' => {
+                    return match self.has_unusual_version(bytes, self.at + 1) {
+                        Ok(false) => Ok(()),
+                        Err(refusal @ (Refusal::MajorVersion | Refusal::RequestLineTooLong)) => Err(refusal),
+                        _ => Err(Refusal::Target),
+                    };
+                }
+                _ if byte.is_ascii_control() => return Err(Refusal::Target),
+                _ => self.at += 1,
+            }
+        }
+        Ok(())
+    }
+
     /// ```text
     /// RFC 9112 section 2.3
     /// HTTP-version = HTTP-name "/" DIGIT "." DIGIT
@@ -209,7 +237,7 @@ impl Parser {
         let version = &bytes[self.part..];
         let is_usual =
             version.starts_with(b"HTTP/1.1\r\n") && self.part + 8 <= self.line + limits::REQUEST_LINE;
-        if !is_usual && !self.has_unusual_version(bytes)? {
+        if !is_usual && !self.has_unusual_version(bytes, self.part)? {
             return Ok(None);
         }
         self.fields.head.version = if version[7] == b'0' { Version::Http10 } else { Version::Http11 };
@@ -217,10 +245,10 @@ impl Parser {
         Ok(Some(self.part + 10))
     }
 
-    /// Whether there is a version that we speak and a line end; or not yet.
+    /// Whether there is a version at `from` that is spoken here, and a line end; or not yet.
     #[cold]
-    fn has_unusual_version(&self, bytes: &[u8]) -> Result<bool, Refusal> {
-        for (place, &expected) in (self.part..).zip(b"HTTP/0.0\r") {
+    fn has_unusual_version(&self, bytes: &[u8], from: usize) -> Result<bool, Refusal> {
+        for (place, &expected) in (from..).zip(b"HTTP/0.0\r") {
             let Some(byte) = self.peek(bytes, place)? else { return Ok(false) };
             let fits = if expected == b'0' { byte.is_ascii_digit() } else { byte == expected };
             match byte {
@@ -230,10 +258,10 @@ impl Parser {
                 _ => return Err(Refusal::Version),
             }
         }
-        if bytes[self.part + 5] != b'1' {
+        if bytes[from + 5] != b'1' {
             return Err(Refusal::MajorVersion);
         }
-        match bytes.get(self.part + 9) {
+        match bytes.get(from + 9) {
             None => Ok(false),
             Some(b'\n') => Ok(true),
             Some(_) => Err(Refusal::BareCarriageReturn),

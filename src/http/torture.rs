@@ -47,6 +47,7 @@ const LINES: &[&str] = &[
     "Transfer-Encoding: chunked, chunked\r\n",
     "Transfer-Encoding: chunked,\r\n",
     "Transfer-Encoding: x\r\n",
+    "Transfer-Encoding: identity\r\n",
     "Transfer-Encoding:\r\n",
     "Transfer-Encoding\r\n : chunked\r\n",
     "Transfer-Encoding : chunked\r\n",

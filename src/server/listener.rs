@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* a failing `accept` neither ends nor spins it.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -192,7 +192,7 @@ impl Listener {
             };
             match listener.map(TcpListener::accept) {
                 None => return,
-                Some(Ok((stream, peer))) => self.deal(stream, peer, side),
+                Some(Ok((stream, peer))) => self.deal(stream, canonical(peer), side),
                 Some(Err(error)) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
                     // The client has gone already, or a signal came.
@@ -240,6 +240,35 @@ impl Listener {
                 &self.inboxes[i]
             }
             None => self.next_inbox(),
+        }
+    }
+}
+
+/// An IPv4 peer of a socket that takes both is told as an address of IPv6 (RFC 4291 section 2.5.5.2); it is IPv4 from
+/// here on, wherever it is written or compared.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
+        // As it is: it may name an interface too.
+        IpAddr::V6(_) => peer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_the_address_that_it_is() {
+        for (told, is) in [
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("[::ffff:127.0.0.1]:36840", "127.0.0.1:36840"),
+            ("[::ffff:c000:201]:2", "192.0.2.1:2"),
+            ("[::1]:3", "[::1]:3"),
+            ("[::127.0.0.1]:4", "[::7f00:1]:4"),
+            ("[fe80::1%7]:5", "[fe80::1%7]:5"),
+        ] {
+            assert_eq!(canonical(told.parse().unwrap()).to_string(), is, "{told}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The program: flags, variables, exit codes, signals and the log.
 
+use core::net::{Ipv4Addr, SocketAddr};
 use std::fs;
 use std::io::{self, Read};
 use std::net::TcpListener;
@@ -269,6 +270,25 @@ fn masked(line: &str, client: &Client) -> String {
     let is_duration = |word: &str| word.strip_suffix("us").is_some_and(|n| n.parse::<u64>().is_ok());
     let words = line.split(' ').map(|word| if is_duration(word) { "0us" } else { word });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// On a socket for both IPv6 and IPv4, an IPv4 client is told as an address of IPv6.
+#[test]
+fn a_peer_of_ipv4_is_one_on_every_socket() {
+    if TcpListener::bind("[::]:0").is_err() {
+        return println!("skipped: this system has no IPv6");
+    }
+    let server = Server::start(&["--listen", "[::]:0", "--admin", "[::]:0", "--open"]);
+    let connect = |at: SocketAddr| Client::connect((Ipv4Addr::LOCALHOST, at.port()).into());
+    let mut player = connect(server.listen);
+    assert_eq!(player.call("alice", "POST /?id=V", "").status, 201);
+    let line = server.process.stdout.line("POST /?id=V");
+    let peer = format!(" {} ", player.stream.local_addr().unwrap());
+    assert!(peer.starts_with(" 127.0.0.1:") && line.contains(&peer), "{line} names{peer}");
+    let mut operator = connect(server.admin());
+    assert_eq!(operator.ask("DELETE /users/alice", &[], "").status, 200, "it is loopback");
+    operator.send("GET /users/alice HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+    assert_eq!(operator.answer().status, 403, "also where that forbids something");
 }
 
 #[test]

@@ -184,6 +184,16 @@ fn versions() -> Vec<Row> {
         ["HTTP/2.0", "HTTP/3.0", "HTTP/0.9", "HTTP/0.0", "HTTP/9.9"].map(version),
     ));
     rows.extend(each(
+        "whatever its target",
+        "505 close",
+        [
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "GET * HTTP/2.0\r\n\r\n",
+            "GET \\ HTTP/3.0\r\n\r\n",
+            "CONNECT h HTTP/2.0\r\n\r\n",
+        ],
+    ));
+    rows.extend(each(
         "a version is HTTP, a slash, a digit, a point and a digit",
         "400 close",
         "HTTP/1  HTTP/1.  HTTP/.1  HTTP/11  HTTP/1.10  HTTP/01.1  HTTP/1.1x  HTTP/1,1  HTTP/1.x  \
@@ -454,6 +464,16 @@ fn lengths() -> Vec<Row> {
             .map(|length| post(&format!("Content-Length: {length}"), "hello")),
     ));
     rows.extend(each(
+        "a fault is a 400, whatever else is asked for",
+        "400 close",
+        [
+            "Content-Length: 8193\r\nContent-Length: 8193",
+            "Expect: x\r\nContent-Length: x",
+            "Expect: x\r\na b",
+        ]
+        .map(|lines| post(lines, "")),
+    ));
+    rows.extend(each(
         "a repeated length is none, even an equal one",
         "400 close",
         [
@@ -509,6 +529,10 @@ fn codings() -> Vec<Row> {
             "Content-Length: 0\r\nTransfer-Encoding: chunked",
             "Content-Length: 5\r\nTransfer-Encoding: gzip",
             "Content-Length: 5\r\nTransfer-Encoding:",
+            "Content-Length: 5\r\nTransfer-Encoding: identity",
+            "Transfer-Encoding: identity\r\nContent-Length: 5",
+            "Transfer-Encoding: gzip, chunked\r\nContent-Length: 0",
+            "Content-Length: 8193\r\nTransfer-Encoding: chunked",
         ]
         .map(|lines| post(lines, "0\r\n\r\n")),
     ));
@@ -573,11 +597,15 @@ fn chunks() -> Vec<Row> {
             "400 close",
             post_chunks("10000000000000005\r\n{\"a\"}\r\n0\r\n\r\n"),
         ),
-        row(
-            "nor is one with too many zeros",
-            "400 close",
-            post_chunks("00000000000000005\r\n{\"a\"}\r\n0\r\n\r\n"),
-        ),
+        row("one with more digits than that may be small", "200", {
+            post_chunks("00000000000000002\r\n{}\r\n00000000000000000\r\n\r\n")
+        }),
+        row("zeros count with extensions and trailers", "200", {
+            post_chunks(&format!("{}\r\n\r\n", "0".repeat(KIB_4 + 1)))
+        }),
+        row("and may be as many", "431 close", {
+            post_chunks(&format!("{}\r\n\r\n", "0".repeat(KIB_4 + 2)))
+        }),
         row("extensions of 4 KiB pass", "200", extended(KIB_4)),
         row("longer ones do not", "431 close", extended(KIB_4 + 1)),
         row("those of several chunks count together", "431 close", {
@@ -896,7 +924,6 @@ fn garbage() -> Vec<Row> {
         "400 close",
         [
             &b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0A\x0B\x0C\x0D"[..],
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             b"SSH-2.0-OpenSSH_9.2\r\n",
             b"\0\0\0\0\0\0\0\0",
             b"\xFF\xFE\xFD",
