@@ -3,8 +3,10 @@
 //! *Invariant:* nothing here knows HTTP, streams, sockets, files or the clock.
 
 pub mod base64;
+pub mod crc;
 pub mod decimal;
 pub mod hex;
 pub mod json;
+pub mod resp;
 pub mod sha256;
 pub mod urlencoded;
