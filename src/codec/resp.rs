@@ -133,8 +133,11 @@ fn end_of_bulk(bytes: &[u8], at: usize, size: usize) -> Result<Option<usize>, Ma
     }
 }
 
-/// The line that begins at `at`: its kind, what stands behind that, and where the next begins.
-fn line(bytes: &[u8], at: usize) -> Result<Option<(u8, &[u8], usize)>, Malformed> {
+/// The kind of a line, what stands behind that, and where the next line begins.
+type Line<'a> = (u8, &'a [u8], usize);
+
+/// The line that begins at `at`.
+fn line(bytes: &[u8], at: usize) -> Result<Option<Line<'_>>, Malformed> {
     let rest = bytes.get(at..).unwrap_or_default();
     let Some((&kind, rest)) = rest.split_first() else { return Ok(None) };
     if !matches!(kind, b'+' | b'-' | b':' | b'$' | b'*') {
@@ -311,7 +314,7 @@ mod tests {
         let mut long = format!("*2\r\n${}\r\n", MAX_REPLY - 100).into_bytes();
         long.resize(MAX_REPLY - 1, b'x');
         assert_eq!(reply(&long[..1000]), Ok(None));
-        let head = format!("*2\r\n${}\r\n", MAX_REPLY);
+        let head = format!("*2\r\n${MAX_REPLY}\r\n");
         let mut long = head.into_bytes();
         long.resize(MAX_REPLY, b'x');
         assert_eq!(reply(&long), Err(Malformed));
@@ -362,7 +365,7 @@ mod tests {
                 match (reply(&text.as_bytes()[..cut]), whole) {
                     (Ok(None), _) => {}
                     (early, whole) => {
-                        assert_eq!(early, whole, "seed {seed}, round {round}: {text:?} cut at {cut}")
+                        assert_eq!(early, whole, "seed {seed}, round {round}: {text:?} cut at {cut}");
                     }
                 }
             }
