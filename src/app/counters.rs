@@ -1,4 +1,9 @@
-//! What is counted. Every thread counts for itself, and whoever asks adds up.
+//! What is counted: one table, in which every counter is one line. Each thread counts for itself; a snapshot adds up.
+//!
+//! ```text
+//! counters.bump(Counter::Admissions, 0)     where it happens, in the thread's own cells
+//!         └▶ Sum ─▶ Snapshot ─▶ /metrics, /stats, the page     all of them walk the table
+//! ```
 //!
 //! *Invariant:* a set of counters is written by one thread alone, so that counting is a load and a store and no worker
 //! ever waits for another's cache line.
@@ -10,14 +15,103 @@ use crate::http::Method;
 use crate::http::status::Status;
 use crate::streams::batch::{Action, Notes, Replace, Verdict};
 
+/// One name in `/metrics`, and all numbers that stand under it.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Its name, which keeps its meaning once it is published: dashboards outlive releases.
+    pub name: &'static str,
+    /// What its numbers are.
+    pub kind: Kind,
+    /// One sentence for people.
+    pub help: &'static str,
+    /// What its numbers are told apart by. A series exists from the start, with the value 0: Prometheus sees a counter
+    /// rise only from a value that it has seen.
+    pub labels: &'static [Label],
+}
+
+/// What kind of numbers a family has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// They only go up.
+    Counter,
+    /// They go up and down.
+    Gauge,
+    /// Durations, counted by [`BOUNDS`].
+    Histogram,
+}
+
+/// A label, and all values that it takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// Its values, in the order of the numbers.
+    pub values: &'static [&'static str],
+}
+
 /// The upper bounds of the duration buckets, in microseconds; one more bucket takes all that is longer.
 pub const BOUNDS: [u64; 15] = [
     25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
     10_000_000,
 ];
 
+impl Family {
+    /// How many numbers stand under the name. A histogram has its buckets, and the sum in microseconds behind them.
+    pub const fn width(&self) -> usize {
+        let mut width = if matches!(self.kind, Kind::Histogram) { BOUNDS.len() + 2 } else { 1 };
+        let mut i = 0;
+        while i < self.labels.len() {
+            width *= self.labels[i].values.len();
+            i += 1;
+        }
+        width
+    }
+}
+
+/// Makes the [`Counter`]s and their table from one list, so that neither can lack what the other has.
+macro_rules! counters {
+    ($($id:ident, $kind:ident, $name:literal, $help:literal, $labels:expr;)+) => {
+        /// Something that is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Counter { $(#[doc = $help] $id,)+ }
+
+        /// Every [`Counter`], in the order of the enum.
+        pub const COUNTED: [Family; [$($name),+].len()] =
+            [$(Family { name: $name, kind: Kind::$kind, help: $help, labels: $labels },)+];
+    };
+}
+
+counters! {
+    Requests, Counter, "streamer_requests_total", "Requests answered, by method and status.",
+        &[Label { name: "method", values: &labels(&METHODS) }, Label { name: "status", values: &Status::DIGITS }];
+    Durations, Histogram, "streamer_request_duration_seconds",
+        "From the first byte of a request read to its answer made.", &[];
+    Unavailable, Counter, "streamer_unavailable_total", "Commands answered 503 because the store could not.", &[];
+    AuthFailures, Counter, "streamer_auth_failures_total", "Requests refused for their credentials, by cause.",
+        &[Label { name: "cause", values: &labels(&Failure::ALL) }];
+    Admissions, Counter, "streamer_admissions_total", "New streams let in.", &[];
+    Refusals, Counter, "streamer_refusals_total",
+        "Starts that found the user full: refused, refused for naming a stream that does not play, only reported.",
+        &[Label { name: "policy", values: &labels(&Refused::ALL) }];
+    Replacements, Counter, "streamer_replacements_total", "Streams that gave way to another.", &[];
+    Expirations, Counter, "streamer_expirations_total", "Leases that ran out.", &[];
+    Adoptions, Counter, "streamer_adoptions_total", "Unknown streams taken over after a start.", &[];
+    Accepted, Counter, "streamer_connections_accepted_total", "Connections accepted.", &[];
+    Closed, Counter, "streamer_connections_closed_total", "Connections closed.", &[];
+    TurnedAway, Counter, "streamer_connections_refused_total", "Connections turned away for want of room.", &[];
+    Reclaimed, Counter, "streamer_connections_reclaimed_total", "Idle connections closed to make room.", &[];
+    Timeouts, Counter, "streamer_timeouts_total", "Connections given up, by what did not come in time.",
+        &[Label { name: "kind", values: &labels(&Timeout::ALL) }];
+    Received, Counter, "streamer_received_bytes_total", "Bytes read from clients.", &[];
+    Sent, Counter, "streamer_sent_bytes_total", "Bytes written to clients.", &[];
+    LinesLost, Counter, "streamer_log_lines_lost_total",
+        "Access log lines lost: the log was not read in time, or could not be written.",
+        &[Label { name: "cause", values: &labels(&Lost::ALL) }];
+    Panics, Counter, "streamer_panics_total", "Panics caught; each closed a connection.", &[];
+}
+
 /// The methods that are told apart, with their labels.
-pub const METHODS: [(Method, &str); 10] = [
+const METHODS: [(Method, &str); 10] = [
     (Method::Get, "GET"),
     (Method::Head, "HEAD"),
     (Method::Post, "POST"),
@@ -39,7 +133,7 @@ pub enum Timeout {
     Body,
     /// Another request.
     Idle,
-    /// Another request of an operator, whose connection makes room for nobody.
+    /// Another request of an operator, whose connection makes room for no client.
     IdleAdmin,
     /// That an answer is read.
     Write,
@@ -59,134 +153,150 @@ impl Timeout {
     ];
 }
 
-/// The labels of `Table::refusals`: refused by the policy, because what was to be replaced does not play, and let through
-/// by a policy that only reports.
-pub const REFUSALS: [&str; 3] = ["refuse", "replace", "report"];
+/// How a start that found the user full was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Refused by the policy.
+    ByPolicy,
+    /// Refused, because what was to be replaced does not play.
+    ByName,
+    /// Let through by a policy that only reports.
+    Reported,
+}
 
-/// One number that only goes up.
-#[derive(Default)]
-pub struct Counter(AtomicU64);
+impl Refused {
+    /// Every answer, in the order of the enum, with its label.
+    pub const ALL: [(Self, &str); 3] =
+        [(Self::ByPolicy, "refuse"), (Self::ByName, "replace"), (Self::Reported, "report")];
+}
 
-impl Counter {
-    /// Adds `n`. Only the thread that owns the counter may call this: it is no atomic addition.
-    pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+/// Why a line of the log was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The log was not read in time, and there was no more room to keep the line.
+    Slow,
+    /// Writing it failed.
+    Failed,
+}
+
+impl Lost {
+    /// Every cause, in the order of the enum, with its label.
+    pub const ALL: [(Self, &str); 2] = [(Self::Slow, "slow"), (Self::Failed, "failed")];
+}
+
+/// The labels of a list of values.
+const fn labels<T, const N: usize>(all: &[(T, &'static str); N]) -> [&'static str; N] {
+    let mut labels = [""; N];
+    let mut i = 0;
+    while i < N {
+        labels[i] = all[i].1;
+        i += 1;
+    }
+    labels
+}
+
+/// Where the numbers of each counter begin among the cells; and behind the last, how many cells there are.
+const FIRST: [usize; COUNTED.len() + 1] = {
+    let mut first = [0; COUNTED.len() + 1];
+    let mut i = 0;
+    while i < COUNTED.len() {
+        first[i + 1] = first[i] + COUNTED[i].width();
+        i += 1;
+    }
+    first
+};
+
+const CELLS: usize = FIRST[COUNTED.len()];
+
+/// The counters of one thread.
+pub struct Counters([AtomicU64; CELLS]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; CELLS])
+    }
+}
+
+impl Counters {
+    /// Adds `n` to the number of `counter` that stands under its label `label`, or 0 where it has none. Only the thread that
+    /// owns the counters may call this: it is no atomic addition.
+    pub fn add(&self, counter: Counter, label: usize, n: u64) {
+        debug_assert!(label < COUNTED[counter as usize].width());
+        let cell = &self.0[FIRST[counter as usize] + label];
+        cell.store(cell.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
     /// Adds one.
-    pub fn bump(&self) {
-        self.add(1);
+    pub fn bump(&self, counter: Counter, label: usize) {
+        self.add(counter, label, 1);
     }
 
-    /// What it has come to.
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// A table of things that are counted, generic over what stands for a number: a [`Counter`] where one counts, a `u64`
-/// where one adds up.
-#[derive(Default)]
-pub struct Table<N> {
-    /// Requests by method and status.
-    pub requests: [[N; Status::COUNT]; METHODS.len()],
-    /// Answers by how long they took, by [`BOUNDS`].
-    pub durations: [N; BOUNDS.len() + 1],
-    /// The sum of all durations, in microseconds.
-    pub duration_sum: N,
-    /// New streams that were let in.
-    pub admissions: N,
-    /// Starts that found the user full, by [`REFUSALS`].
-    pub refusals: [N; REFUSALS.len()],
-    /// Streams that gave way to another.
-    pub replacements: N,
-    /// Leases that ran out.
-    pub expirations: N,
-    /// Streams taken over after a start.
-    pub adoptions: N,
-    /// Connections accepted.
-    pub accepted: N,
-    /// Connections refused for want of room.
-    pub refused: N,
-    /// Idle connections closed to make room.
-    pub reclaimed: N,
-    /// Connections closed.
-    pub closed: N,
-    /// Connections given up, by [`Timeout`].
-    pub timeouts: [N; Timeout::ALL.len()],
-    /// Credentials refused, by [`Failure`].
-    pub auth_failures: [N; Failure::ALL.len()],
-    /// Log lines lost.
-    pub lines_lost: N,
-    /// Panics caught.
-    pub panics: N,
-    /// Bytes read from clients.
-    pub received: N,
-    /// Bytes written to clients.
-    pub sent: N,
-}
-
-/// The counters of one thread.
-pub type Counters = Table<Counter>;
-/// The sum over all threads.
-pub type Sum = Table<u64>;
-
-impl Counters {
     /// Counts one answer and how long it took.
     pub fn answered(&self, method: Method, status: Status, micros: u64) {
-        self.requests[method as usize][status as usize].bump();
-        self.durations[bucket(micros)].bump();
-        self.duration_sum.add(micros);
+        self.bump(Counter::Requests, method as usize * Status::COUNT + status as usize);
+        self.bump(Counter::Durations, bucket(micros));
+        self.add(Counter::Durations, BOUNDS.len() + 1, micros);
     }
 
     /// Counts what became of a command.
     pub fn decided(&self, action: Action, verdict: Verdict, notes: Notes) {
         match verdict {
-            Verdict::Started => self.admissions.bump(),
+            Verdict::Started => self.bump(Counter::Admissions, 0),
             Verdict::Full => {
                 let by_name = matches!(action, Action::Start { replace: Replace::Stream(_), .. });
-                self.refusals[usize::from(by_name)].bump();
+                let refused = if by_name { Refused::ByName } else { Refused::ByPolicy };
+                self.bump(Counter::Refusals, refused as usize);
             }
+            Verdict::Unavailable => self.bump(Counter::Unavailable, 0),
             _ => {}
         }
         if notes == Notes::default() {
             return;
         }
-        self.adoptions.add(u64::from(notes.adopted));
-        self.replacements.add(u64::from(notes.replaced));
-        self.expirations.add(u64::from(notes.expired));
-        self.refusals[2].add(u64::from(notes.over_limit));
+        self.add(Counter::Adoptions, 0, notes.adopted.into());
+        self.add(Counter::Replacements, 0, notes.replaced.into());
+        self.add(Counter::Expirations, 0, notes.expired.into());
+        self.add(Counter::Refusals, Refused::Reported as usize, notes.over_limit.into());
+    }
+}
+
+/// The sum of the counters of several threads.
+pub struct Sum([u64; CELLS]);
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self([0; CELLS])
     }
 }
 
 impl Sum {
     /// Adds the counters of one thread.
     pub fn add(&mut self, counters: &Counters) {
-        fn all(sums: &mut [u64], counters: &[Counter]) {
-            sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter.get());
-        }
-        self.requests.iter_mut().zip(&counters.requests).for_each(|(sums, counters)| all(sums, counters));
-        all(&mut self.durations, &counters.durations);
-        all(&mut self.refusals, &counters.refusals);
-        all(&mut self.timeouts, &counters.timeouts);
-        all(&mut self.auth_failures, &counters.auth_failures);
-        for (sum, counter) in [
-            (&mut self.duration_sum, &counters.duration_sum),
-            (&mut self.admissions, &counters.admissions),
-            (&mut self.replacements, &counters.replacements),
-            (&mut self.expirations, &counters.expirations),
-            (&mut self.adoptions, &counters.adoptions),
-            (&mut self.accepted, &counters.accepted),
-            (&mut self.refused, &counters.refused),
-            (&mut self.reclaimed, &counters.reclaimed),
-            (&mut self.closed, &counters.closed),
-            (&mut self.lines_lost, &counters.lines_lost),
-            (&mut self.panics, &counters.panics),
-            (&mut self.received, &counters.received),
-            (&mut self.sent, &counters.sent),
-        ] {
-            *sum += counter.get();
-        }
+        self.0.iter_mut().zip(&counters.0).for_each(|(sum, cell)| *sum += cell.load(Relaxed));
+    }
+
+    /// All numbers of a counter, in the order of its labels.
+    pub fn all(&self, counter: Counter) -> &[u64] {
+        &self.0[FIRST[counter as usize]..FIRST[counter as usize + 1]]
+    }
+
+    /// The number of a counter over all labels.
+    pub fn total(&self, counter: Counter) -> u64 {
+        self.all(counter).iter().sum()
+    }
+
+    /// Every family with its numbers.
+    pub fn families(&self) -> impl Iterator<Item = (&'static Family, &[u64])> {
+        let ranges = FIRST.windows(2).map(|ends| &self.0[ends[0]..ends[1]]);
+        const { &COUNTED }.iter().zip(ranges)
+    }
+}
+
+impl<'a> FromIterator<&'a Counters> for Sum {
+    fn from_iter<I: IntoIterator<Item = &'a Counters>>(threads: I) -> Self {
+        let mut sum = Self::default();
+        threads.into_iter().for_each(|counters| sum.add(counters));
+        sum
     }
 }
 
@@ -204,6 +314,8 @@ mod tests {
         METHODS.iter().enumerate().for_each(|(i, (method, _))| assert_eq!(*method as usize, i));
         Timeout::ALL.iter().enumerate().for_each(|(i, (kind, _))| assert_eq!(*kind as usize, i));
         Failure::ALL.iter().enumerate().for_each(|(i, (cause, _))| assert_eq!(*cause as usize, i));
+        Refused::ALL.iter().enumerate().for_each(|(i, (refused, _))| assert_eq!(*refused as usize, i));
+        Lost::ALL.iter().enumerate().for_each(|(i, (lost, _))| assert_eq!(*lost as usize, i));
     }
 
     #[test]
@@ -216,7 +328,22 @@ mod tests {
     }
 
     #[test]
-    fn sums_every_counter() {
+    fn every_counter_has_cells_of_its_own_and_is_summed() {
+        let counters = Counters::default();
+        let every: Vec<Counter> = vec![Counter::Requests, Counter::Durations, Counter::Panics];
+        for counter in every {
+            for label in 0..COUNTED[counter as usize].width() {
+                counters.add(counter, label, 7 + label as u64);
+            }
+            let sum: Sum = [&counters, &counters].into_iter().collect();
+            let expected = (0..sum.all(counter).len() as u64).map(|label| 2 * (7 + label));
+            assert!(sum.all(counter).iter().copied().eq(expected), "{counter:?}");
+        }
+        assert_eq!(Sum::from_iter([&counters]).total(Counter::Sent), 0);
+    }
+
+    #[test]
+    fn answers_and_decisions_are_counted_where_they_belong() {
         let counters = Counters::default();
         counters.answered(Method::Patch, Status::Gone, 30);
         counters.answered(Method::Patch, Status::Gone, 40);
@@ -224,14 +351,23 @@ mod tests {
         let start = Action::Start { position: None, replace: Replace::ByPolicy };
         counters.decided(start, Verdict::Started, notes);
         counters.decided(start, Verdict::Full, Notes::default());
+        counters.decided(start, Verdict::Unavailable, Notes::default());
         let by_name = Action::Start { position: None, replace: Replace::Stream(Default::default()) };
         counters.decided(by_name, Verdict::Full, Notes::default());
-        let mut sum = Sum::default();
-        sum.add(&counters);
-        sum.add(&counters);
-        assert_eq!(sum.requests[Method::Patch as usize][Status::Gone as usize], 4);
-        assert_eq!((sum.durations[1], sum.duration_sum), (4, 140));
-        assert_eq!((sum.admissions, sum.adoptions, sum.replacements, sum.expirations), (2, 2, 4, 6));
-        assert_eq!(sum.refusals, [2, 2, 2]);
+        let sum: Sum = [&counters].into_iter().collect();
+        let patched = Method::Patch as usize * Status::COUNT + Status::Gone as usize;
+        assert_eq!((sum.all(Counter::Requests)[patched], sum.total(Counter::Requests)), (2, 2));
+        let durations = sum.all(Counter::Durations);
+        assert_eq!((durations[1], durations[BOUNDS.len() + 1]), (2, 70));
+        assert_eq!(sum.all(Counter::Refusals), [1, 1, 1]);
+        for (counter, expected) in [
+            (Counter::Admissions, 1),
+            (Counter::Adoptions, 1),
+            (Counter::Replacements, 2),
+            (Counter::Expirations, 3),
+            (Counter::Unavailable, 1),
+        ] {
+            assert_eq!(sum.total(counter), expected, "{counter:?}");
+        }
     }
 }

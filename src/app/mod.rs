@@ -37,11 +37,15 @@ pub mod log;
 
 pub mod counters;
 
-pub mod metrics;
-
 pub mod recent;
 
+pub mod snapshot;
+
+pub mod metrics;
+
 pub mod stats;
+
+pub mod page;
 
 use std::sync::Arc;
 
@@ -58,9 +62,9 @@ use crate::time::{Millis, Now, Timestamp};
 use auth::Credentials;
 use counters::Counters;
 use ids::RequestIds;
-use metrics::Snapshot;
 use problem::Problem;
 use recent::Recent;
+use snapshot::Snapshot;
 
 use exchange::Plan;
 pub use exchange::{Exchange, Reply, Side, Source, Turn, View};
@@ -80,7 +84,7 @@ pub struct Settings {
     pub cors: Option<String>,
     /// How requests are logged; None for not at all.
     pub log: Option<log::Format>,
-    /// Whether anybody looks at the latest admissions and refusals.
+    /// Whether anybody looks at the latest events.
     pub keep_recent: bool,
 }
 
@@ -255,7 +259,7 @@ impl App {
             count = Some(outcome.count);
             self.counters.decided(entry.command.action, outcome.verdict, outcome.notes);
             if self.settings.keep_recent {
-                self.recent.note(self.now.wall, entry, batch);
+                self.recent.note(self.now.wall, exchange.source.side, entry, batch);
             }
         }
         let Some(format) = self.settings.log else { return };

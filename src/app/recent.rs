@@ -1,41 +1,43 @@
-//! The latest admissions and refusals, for whoever watches the page.
+//! The latest events that support is asked about: refusals, replacements, and what an operator ended.
 //!
 //! *Invariant:* a worker never waits here: it writes into its own ring, and when that is being read it lets one go by.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use crate::streams::batch::{Action, Batch, Entry, Verdict, id_and_device};
+use super::Side;
+use crate::streams::batch::{Batch, Entry, Verdict, id_and_device};
 use crate::streams::name::Name;
 use crate::time::Timestamp;
 
 /// How many are kept: of each worker, and on the page.
-pub const KEPT: usize = 32;
+pub const MAX_EVENTS: usize = 128;
 
-/// What was decided.
+/// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// The stream was let in.
-    Admitted,
-    /// It was let in, and another one gave way.
-    Replaced,
+    /// A stream was refused.
+    Refused,
     /// It was let in although the user was full, because the policy only reports.
     Reported,
-    /// It was refused.
-    Refused,
+    /// It was let in, and another one gave way.
+    Replaced,
+    /// An operator ended one stream, or all of them.
+    Ended,
 }
 
-/// One decision.
+/// One event.
 #[derive(Clone, Debug)]
-pub struct Decision {
+pub struct Event {
     /// When.
     pub at: Timestamp,
-    /// Who asked.
+    /// Whose streams it is about.
     pub user: Name,
-    /// For which video.
-    pub id: Name,
+    /// Which video; None for all streams of the user.
+    pub id: Option<Name>,
     /// On which device.
     pub device: Option<Name>,
-    /// What was decided.
+    /// What happened.
     pub what: What,
     /// How many streams the user plays.
     pub count: u32,
@@ -43,42 +45,32 @@ pub struct Decision {
     pub limit: u32,
 }
 
-/// One worker's latest decisions.
+/// One worker's latest events.
 #[derive(Default)]
 pub struct Recent(Mutex<Ring>);
 
 #[derive(Default)]
 struct Ring {
-    events: Vec<Decision>,
-    /// Where the next one goes once the ring is full.
-    next: usize,
+    events: VecDeque<Event>,
     /// How many came in the current second. A page shows a few; nobody reads a thousand a second.
     second: u64,
     in_second: usize,
 }
 
 impl Recent {
-    /// Keeps what was decided about `entry`, if it was an admission or a refusal.
-    pub fn note(&self, at: Timestamp, entry: &Entry, batch: &Batch) {
-        let notes = entry.outcome.notes;
-        let what = match (entry.outcome.verdict, entry.command.action) {
-            (Verdict::Full, _) => What::Refused,
-            (Verdict::Started | Verdict::Renewed, _) if notes.over_limit => What::Reported,
-            (Verdict::Started | Verdict::Renewed, Action::Start { .. }) if notes.replaced > 0 => {
-                What::Replaced
-            }
-            (Verdict::Started, _) => What::Admitted,
-            _ => return,
-        };
+    /// Keeps what became of `entry`, if support may be asked about it.
+    pub fn note(&self, at: Timestamp, side: Side, entry: &Entry, batch: &Batch) {
+        let Some(what) = what(side, entry) else { return };
         let Ok(mut ring) = self.0.try_lock() else { return };
         if !ring.has_room(at) {
             return;
         }
         let (id, device) = id_and_device(batch.arena.get(entry.command.key));
-        ring.push(Decision {
+        ring.events.truncate(MAX_EVENTS - 1);
+        ring.events.push_front(Event {
             at,
             user: Name::from(batch.arena.get(entry.command.user)),
-            id: Name::from(id),
+            id: Some(id).filter(|id| !id.is_empty()).map(Name::from),
             device: device.map(Name::from),
             what,
             count: entry.outcome.count,
@@ -86,18 +78,29 @@ impl Recent {
         });
     }
 
-    /// The latest of several workers, newest first, at most [`KEPT`].
-    pub fn latest<'a>(workers: impl IntoIterator<Item = &'a Self>) -> Vec<Decision> {
-        let mut events: Vec<Decision> = Vec::new();
+    /// The latest of several workers, newest first, at most [`MAX_EVENTS`].
+    pub fn latest<'a>(workers: impl IntoIterator<Item = &'a Self>) -> Vec<Event> {
+        let mut events: Vec<Event> = Vec::new();
         for worker in workers {
             let ring = worker.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let (newer, older) = ring.events.split_at(ring.next);
-            events.extend(newer.iter().rev().chain(older.iter().rev()).cloned());
+            events.extend(ring.events.iter().cloned());
         }
-        // Stable, so that of one worker's decisions in the same millisecond the latest stays first.
+        // Stable, so that of one worker's events in the same millisecond the latest stays first.
         events.sort_by_key(|event| std::cmp::Reverse(event.at));
-        events.truncate(KEPT);
+        events.truncate(MAX_EVENTS);
         events
+    }
+}
+
+/// What happened to `entry`, if it is one of the events.
+fn what(side: Side, entry: &Entry) -> Option<What> {
+    let (verdict, notes) = (entry.outcome.verdict, entry.outcome.notes);
+    match verdict {
+        Verdict::Full => Some(What::Refused),
+        Verdict::Ended if side == Side::Admin => Some(What::Ended),
+        Verdict::Started | Verdict::Renewed if notes.over_limit => Some(What::Reported),
+        Verdict::Started | Verdict::Renewed if notes.replaced > 0 => Some(What::Replaced),
+        _ => None,
     }
 }
 
@@ -107,58 +110,56 @@ impl Ring {
             (self.second, self.in_second) = (at.secs(), 0);
         }
         self.in_second += 1;
-        self.in_second <= KEPT
-    }
-
-    fn push(&mut self, event: Decision) {
-        if self.events.len() < KEPT {
-            self.events.push(event);
-        } else {
-            self.events[self.next] = event;
-            self.next = (self.next + 1) % KEPT;
-        }
+        self.in_second <= MAX_EVENTS
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::batch::{Command, Outcome, Replace};
+    use crate::streams::batch::{Action, Command, Notes, Outcome, Replace};
 
-    fn note(recent: &Recent, secs: u64, key: &[u8], verdict: Verdict, action: Action) {
+    const START: Action = Action::Start { position: None, replace: Replace::ByPolicy };
+
+    fn note(recent: &Recent, secs: u64, key: &[u8], side: Side, verdict: Verdict, replaced: u32) {
         let mut batch = Batch::default();
         let (user, key) = (batch.arena.add(b"ann"), batch.arena.add(key));
-        let i = batch.push(Command { user, key, limit: 3, action });
-        batch.entries[i as usize].outcome = Outcome { verdict, count: 2, ..Outcome::default() };
-        recent.note(Timestamp::from_millis(secs * 1000), &batch.entries[i as usize], &batch);
+        let i = batch.push(Command { user, key, limit: 3, action: START });
+        let notes = Notes { replaced, ..Notes::default() };
+        batch.entries[i as usize].outcome = Outcome { verdict, count: 2, notes, ..Outcome::default() };
+        recent.note(Timestamp::from_millis(secs * 1000), side, &batch.entries[i as usize], &batch);
     }
 
     #[test]
     fn keeps_the_latest_of_all_workers_newest_first() {
         let workers = [Recent::default(), Recent::default()];
-        let start = Action::Start { position: None, replace: Replace::ByPolicy };
-        for secs in 0..100 {
+        for secs in 0..200 {
             let key = format!("v{secs}\0tv");
-            note(&workers[secs as usize % 2], secs, key.as_bytes(), Verdict::Started, start);
+            note(&workers[secs as usize % 2], secs, key.as_bytes(), Side::Public, Verdict::Full, 0);
         }
-        note(&workers[0], 100, b"w", Verdict::Full, start);
-        note(&workers[1], 101, b"x", Verdict::Info, Action::Look);
+        note(&workers[0], 200, b"w", Side::Public, Verdict::Started, 1);
+        note(&workers[1], 201, b"", Side::Admin, Verdict::Ended, 0);
+        for verdict in [Verdict::Started, Verdict::Renewed, Verdict::Ended, Verdict::Info, Verdict::Unknown] {
+            note(&workers[1], 202, b"x", Side::Public, verdict, 0);
+        }
         let latest = Recent::latest(&workers);
         let shown = |i: usize| {
             format!("{:?} {:?} {:?} {:?}", latest[i].user, latest[i].id, latest[i].device, latest[i].what)
         };
-        assert_eq!((latest.len(), shown(0)), (KEPT, r#""ann" "w" None Refused"#.into()));
-        assert_eq!(shown(1), r#""ann" "v99" Some("tv") Admitted"#);
-        assert_eq!(shown(KEPT - 1), format!(r#""ann" "v{}" Some("tv") Admitted"#, 101 - KEPT));
+        assert_eq!((latest.len(), shown(0)), (MAX_EVENTS, r#""ann" None None Ended"#.into()));
+        assert_eq!(shown(1), r#""ann" Some("w") None Replaced"#);
+        assert_eq!(shown(2), r#""ann" Some("v199") Some("tv") Refused"#);
+        let last = 202 - MAX_EVENTS;
+        assert_eq!(shown(MAX_EVENTS - 1), format!(r#""ann" Some("v{last}") Some("tv") Refused"#));
     }
 
     #[test]
     fn takes_no_more_in_a_second_than_it_keeps() {
         let recent = Recent::default();
-        let start = Action::Start { position: None, replace: Replace::ByPolicy };
-        for i in 0..10 * KEPT {
-            note(&recent, 7, format!("v{i}").as_bytes(), Verdict::Started, start);
+        for i in 0..10 * MAX_EVENTS {
+            note(&recent, 7, format!("v{i}").as_bytes(), Side::Public, Verdict::Full, 0);
         }
-        assert!(Recent::latest([&recent]).iter().any(|event| event.id == Name::from(&b"v0"[..])));
+        let first = Some(Name::from(&b"v0"[..]));
+        assert!(Recent::latest([&recent]).iter().any(|event| event.id == first));
     }
 }

@@ -3,7 +3,7 @@
 //! *Invariant:* `endpoint` is null exactly where `canWatch` is false, or where no single stream is meant.
 
 use super::problem::{self, Problem};
-use super::{Observer, Reply, Settings, View, endpoint, metrics, stats};
+use super::{Observer, Reply, Settings, View, endpoint, metrics, page};
 use crate::codec::{decimal, json};
 use crate::http::encode::{CommonFields, Persistence, Response};
 use crate::http::status::Status;
@@ -241,10 +241,10 @@ pub(super) fn reply(start: &mut ResponseStart, observer: &dyn Observer, reply: R
         }
         Reply::Page => {
             let mut answer = start.status(Status::Ok);
-            answer.field("Content-Security-Policy", stats::PAGE_POLICY.as_bytes());
+            answer.field("Content-Security-Policy", page::POLICY.as_bytes());
             answer.field("X-Content-Type-Options", b"nosniff");
             answer.field("Referrer-Policy", b"no-referrer");
-            answer.content("text/html; charset=utf-8", |out| out.extend_from_slice(stats::PAGE.as_bytes()));
+            answer.content("text/html; charset=utf-8", |out| out.extend_from_slice(page::TEXT.as_bytes()));
         }
     }
     Status::Ok

@@ -7,6 +7,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::App;
 use super::auth::{self, Credentials, Failure};
 use super::body::{self, StreamUpdate};
+use super::counters::Counter;
 use super::exchange::{Plan, Reply, View};
 use super::problem::Problem;
 use super::query::Query;
@@ -126,7 +127,7 @@ impl App {
         let authorization = request.get(request.head.authorization);
         let checked =
             self.credentials.check(authorization, self.now.wall, self.settings.limit, &mut batch.arena);
-        checked.inspect_err(|failure| self.counters.auth_failures[*failure as usize].bump())
+        checked.inspect_err(|failure| self.counters.bump(Counter::AuthFailures, *failure as usize))
     }
 
     /// What tells of users is for whoever can reach this listener; what changes something is for loopback, or for a user

@@ -1,95 +1,36 @@
-//! `/stats`: everything counted, as JSON for the page; and the page itself.
+//! `/stats`: everything counted and measured, as JSON for the page, under the names of `/metrics`.
 //!
-//! *Invariant:* the page asks this listener alone: its policy allows no other source, and nothing inline but its own
-//! script and style, by their hashes.
-
-use std::fmt::Write;
-use std::sync::LazyLock;
+//! *Invariant:* numbers count from the start; whoever reads them takes differences.
 
 use super::Settings;
-use super::counters::{BOUNDS, REFUSALS};
-use super::metrics::{Process, Snapshot};
-use super::recent::{Decision, What};
-use crate::codec::{base64, json, sha256};
-use crate::http::status::Status;
+use super::counters::{BOUNDS, Family, Kind, Label};
+use super::recent::{Event, What};
+use super::snapshot::Snapshot;
+use crate::codec::json;
+use crate::store::{Measure, MeasureKind};
 use crate::time;
 
-/// The page.
-pub const PAGE: &str = include_str!("page.html");
-
-/// The page's `Content-Security-Policy`: its one script and its one style by their hashes, and nothing else.
-pub static PAGE_POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = |tag: &str| {
-        let mut text = String::from("'sha256-").into_bytes();
-        base64::encode(&sha256::digest(element(PAGE, tag).as_bytes()), &mut text);
-        String::from_utf8_lossy(&text).into_owned() + "'"
-    };
-    format!(
-        "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; base-uri 'none'; \
-         form-action 'none'; frame-ancestors 'none'",
-        hash("script"),
-        hash("style")
-    )
-});
-
-/// What stands between the first `<tag>` and its `</tag>`.
-fn element<'a>(page: &'a str, tag: &str) -> &'a str {
-    let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
-    let inside = page.split_once(&open).and_then(|(_, rest)| rest.split_once(&close));
-    inside.map_or("", |(text, _)| text)
-}
-
-/// Appends the numbers. They count from the start; the page takes differences.
+/// Appends the numbers and the latest events.
 pub fn write(snapshot: &Snapshot, settings: &Settings, out: &mut Vec<u8>) {
-    let (sum, census) = (&snapshot.sum, &snapshot.census);
     let mut stamp = Vec::new();
     time::rfc3339(snapshot.wall, &mut stamp);
-    let by_status = |status: Status| sum.requests.iter().map(|row| row[status as usize]).sum::<u64>();
-    let statuses = Status::all().map(|status| (status.digits(), by_status(status))).filter(|(_, n)| *n > 0);
-    let Process { resident, cpu_seconds, .. } = snapshot.process.unwrap_or_default();
-    let mut text = String::with_capacity(4 * 1024);
-    // Writing to a string cannot fail.
-    let _ = write!(
-        text,
-        "{{\"version\":\"{version}\",\"uptime\":{uptime},\"time\":\"{time}\",\"ready\":{ready},\"limit\":{limit},\
-         \"lease\":{lease},\"workers\":{workers},\"streams\":{{\"playing\":{playing},\"paused\":{paused}}},\
-         \"users\":{users},\"usersByPlaying\":{by_playing:?},\"usersAtLimit\":{at_limit},\"requests\":{requests},\
-         \"statuses\":{{{statuses}}},\"admissions\":{admissions},\"refusals\":{{{refusals}}},\
-         \"replacements\":{replacements},\"expirations\":{expirations},\"adoptions\":{adoptions},\
-         \"durations\":{{\"bounds\":{BOUNDS:?},\"counts\":{durations:?}}},\
-         \"connections\":{{\"open\":{open},\"max\":{max},\"accepted\":{accepted},\"refused\":{refused},\
-         \"reclaimed\":{reclaimed}}},\"authFailures\":{auth_failures},\"memory\":{resident},\
-         \"cpuSeconds\":{cpu_seconds},\"received\":{received},\"sent\":{sent},\"latest\":[",
-        version = env!("CARGO_PKG_VERSION"),
-        uptime = snapshot.uptime.millis() / 1000,
-        time = String::from_utf8_lossy(&stamp),
-        ready = snapshot.ready,
-        limit = settings.limit,
-        lease = settings.lease.secs_ceil(),
-        workers = snapshot.workers,
-        playing = census.playing,
-        paused = census.paused,
-        users = snapshot.users(),
-        by_playing = census.users,
-        at_limit = snapshot.users_at_limit(),
-        requests = sum.durations.iter().sum::<u64>(),
-        statuses = members(statuses),
-        admissions = sum.admissions,
-        refusals = members(REFUSALS.into_iter().zip(sum.refusals)),
-        replacements = sum.replacements,
-        expirations = sum.expirations,
-        adoptions = sum.adoptions,
-        durations = sum.durations,
-        open = snapshot.open(),
-        max = snapshot.max_connections,
-        accepted = sum.accepted,
-        refused = sum.refused,
-        reclaimed = sum.reclaimed,
-        auth_failures = sum.auth_failures.iter().sum::<u64>(),
-        received = sum.received,
-        sent = sum.sent,
+    let head = format!(
+        "{{\"version\":\"{}\",\"time\":\"{}\",\"uptime\":{},\"ready\":{},\"limit\":{},\"lease\":{},\"metrics\":{{",
+        env!("CARGO_PKG_VERSION"),
+        String::from_utf8_lossy(&stamp),
+        snapshot.uptime.millis() / 1000,
+        snapshot.ready,
+        settings.limit,
+        settings.lease.secs_ceil(),
     );
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(head.as_bytes());
+    let families = snapshot.families().map(|(family, numbers)| (family.name, value(family, &numbers)));
+    let of_store = snapshot.store.chunk_by(|a, b| a.family == b.family);
+    let of_store = of_store.map(|family| (family[0].family, measured(family)));
+    let members: Vec<_> =
+        families.chain(of_store).map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    out.extend_from_slice(members.join(",").as_bytes());
+    out.extend_from_slice(b"},\"latest\":[");
     for (i, event) in snapshot.latest.iter().enumerate() {
         if i > 0 {
             out.push(b',');
@@ -99,26 +40,77 @@ pub fn write(snapshot: &Snapshot, settings: &Settings, out: &mut Vec<u8>) {
     out.extend_from_slice(b"]}");
 }
 
-fn members<'a>(values: impl Iterator<Item = (&'a str, u64)>) -> String {
-    values.map(|(name, n)| format!("\"{name}\":{n}")).collect::<Vec<_>>().join(",")
+/// The numbers of a family: one number; an object with a member for each value of its label, which are such objects again
+/// where it has a second label; or a histogram.
+fn value(family: &Family, numbers: &[f64]) -> String {
+    if family.kind == Kind::Histogram {
+        let (counts, sum) = numbers.split_at(BOUNDS.len() + 1);
+        let bounds = BOUNDS.map(|bound| bound as f64 / 1e6);
+        return format!("{{\"bounds\":{bounds:?},\"counts\":{counts:?},\"sum\":{}}}", sum[0] / 1e6);
+    }
+    by_label(family.labels, numbers)
 }
 
-fn event(event: &Decision, out: &mut Vec<u8>) {
+fn by_label(labels: &[Label], numbers: &[f64]) -> String {
+    let Some((label, rest)) = labels.split_first() else { return numbers[0].to_string() };
+    let parts = numbers.chunks(numbers.len() / label.values.len());
+    let members =
+        label.values.iter().zip(parts).map(|(value, part)| format!("\"{value}\":{}", by_label(rest, part)));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+/// A family of the store, in the same forms.
+fn measured(family: &[Measure]) -> String {
+    if family[0].kind == MeasureKind::Histogram {
+        return store_histogram(family);
+    }
+    let one = |Measure { label, value, .. }: &Measure| match label {
+        None => value.to_string(),
+        Some((_, of)) => {
+            let mut name = Vec::new();
+            json::write_string(of.as_bytes(), &mut name);
+            format!("{}:{value}", String::from_utf8_lossy(&name))
+        }
+    };
+    let members: Vec<_> = family.iter().map(one).collect();
+    if family[0].label.is_none() { members.join(",") } else { format!("{{{}}}", members.join(",")) }
+}
+
+/// Buckets that add up, as Prometheus has them, made into counts of each bucket alone.
+fn store_histogram(family: &[Measure]) -> String {
+    let (mut bounds, mut counts, mut sum, mut below) = (Vec::new(), Vec::new(), 0.0, 0.0);
+    for Measure { suffix, label, value, .. } in family {
+        match (*suffix, label) {
+            ("_bucket", Some((_, le))) => {
+                bounds.extend(le.parse::<f64>().ok().filter(|bound| bound.is_finite()));
+                counts.push(value - below);
+                below = *value;
+            }
+            ("_sum", _) => sum = *value,
+            _ => {}
+        }
+    }
+    format!("{{\"bounds\":{bounds:?},\"counts\":{counts:?},\"sum\":{sum}}}")
+}
+
+fn event(event: &Event, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
     time::rfc3339(event.at, out);
     out.extend_from_slice(b"\",\"user\":");
     json::write_string(event.user.as_bytes(), out);
-    out.extend_from_slice(b",\"id\":");
-    json::write_string(event.id.as_bytes(), out);
+    if let Some(id) = &event.id {
+        out.extend_from_slice(b",\"id\":");
+        json::write_string(id.as_bytes(), out);
+    }
     if let Some(device) = &event.device {
         out.extend_from_slice(b",\"device\":");
         json::write_string(device.as_bytes(), out);
     }
     let what = match event.what {
-        What::Admitted => "admitted",
-        What::Replaced => "replaced",
-        What::Reported => "reported",
         What::Refused => "refused",
+        What::Reported => "reported",
+        What::Replaced => "replaced",
+        What::Ended => "ended",
     };
     let rest = format!(",\"what\":\"{what}\",\"count\":{},\"limit\":{}}}", event.count, event.limit);
     out.extend_from_slice(rest.as_bytes());
@@ -127,7 +119,10 @@ fn event(event: &Decision, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::counters::Counters;
     use crate::config::Template;
+    use crate::http::Method;
+    use crate::http::status::Status;
     use crate::streams::account::WhenFull;
     use crate::streams::name::Name;
     use crate::time::{Millis, Timestamp};
@@ -135,18 +130,39 @@ mod tests {
     #[test]
     fn is_json_whatever_the_names() {
         let name = |text: &str| Name::from(text.as_bytes());
-        let event = Decision {
+        let event = Event {
             at: Timestamp::default(),
             user: name("a\"b"),
-            id: name("\\"),
+            id: Some(name("\\")),
             device: Some(name("é")),
             what: What::Reported,
             count: 4,
             limit: 3,
         };
-        let mut snapshot = Snapshot { latest: vec![event.clone(), event], ..Snapshot::default() };
-        snapshot.sum.requests[0][0] = 1;
-        snapshot.sum.requests[1][5] = 1;
+        let counters = Counters::default();
+        counters.answered(Method::Get, Status::Ok, 1);
+        counters.answered(Method::Head, Status::Forbidden, 26);
+        let latest = vec![event.clone(), Event { id: None, device: None, ..event }];
+        let measure = |family, kind, suffix, label: Option<(&'static str, &'static str)>, value| Measure {
+            family,
+            kind,
+            help: "",
+            suffix,
+            label: label.map(|(name, value)| (name, value.into())),
+            value,
+        };
+        let (gauge, trip) = (MeasureKind::Gauge, MeasureKind::Histogram);
+        let store = vec![
+            measure("streamer_store_parked", gauge, "", None, 5.0),
+            measure("streamer_store_up", gauge, "", Some(("shard", "\"a")), 1.0),
+            measure("streamer_store_up", gauge, "", Some(("shard", "b")), 0.0),
+            measure("streamer_store_seconds", trip, "_bucket", Some(("le", "0.5")), 2.0),
+            measure("streamer_store_seconds", trip, "_bucket", Some(("le", "+Inf")), 3.0),
+            measure("streamer_store_seconds", trip, "_sum", None, 0.75),
+            measure("streamer_store_seconds", trip, "_count", None, 3.0),
+        ];
+        let snapshot =
+            Snapshot { latest, store, sum: [&counters].into_iter().collect(), ..Snapshot::default() };
         let settings = Settings {
             limit: 3,
             lease: Millis::from_secs(90),
@@ -160,18 +176,16 @@ mod tests {
         write(&snapshot, &settings, &mut out);
         json::any(&out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains(r#""statuses":{"200":1,"403":1}"#), "{text}");
-    }
-
-    #[test]
-    fn the_page_has_one_script_and_one_style_and_nothing_inline() {
-        for tag in ["script", "style"] {
-            assert_eq!(PAGE.matches(&format!("<{tag}")).count(), 1);
-            assert!(element(PAGE, tag).len() > 100);
-        }
-        for inline in [" style=", " onclick=", " onload=", "javascript:", "http://", "https://"] {
-            let found = PAGE.replace("http://www.w3.org/2000/svg", "").contains(inline);
-            assert!(!found, "{inline}");
+        for part in [
+            r#""streamer_requests_total":{"GET":{"200":1,"201":0,"#,
+            r#""streamer_request_duration_seconds":{"bounds":[2.5e-5, 5e-5, "#,
+            r#""counts":[1.0, 1.0, 0.0, "#,
+            r#""sum":0.000027}"#,
+            r#""streamer_store_parked":5,"streamer_store_up":{"\"a":1,"b":0},"#,
+            r#""streamer_store_seconds":{"bounds":[0.5],"counts":[2.0, 1.0],"sum":0.75}}"#,
+            r#""user":"a\"b","id":"\\","device":"é","what":"reported","count":4,"limit":3},"#,
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
         }
     }
 }

@@ -59,6 +59,17 @@ impl Status {
         LINES.iter().map(|(status, _)| *status)
     }
 
+    /// The three digits of every status, in the order of the enum.
+    pub const DIGITS: [&str; Self::COUNT] = {
+        let mut digits = [""; Self::COUNT];
+        let mut i = 0;
+        while i < digits.len() {
+            digits[i] = LINES[i].1.split_at(9).1.split_at(3).0;
+            i += 1;
+        }
+        digits
+    };
+
     /// The status line, with its CRLF.
     pub fn line(self) -> &'static str {
         LINES[self as usize].1
@@ -66,7 +77,7 @@ impl Status {
 
     /// The three digits.
     pub fn digits(self) -> &'static str {
-        &self.line()[9..12]
+        Self::DIGITS[self as usize]
     }
 
     /// The reason phrase.

@@ -15,7 +15,7 @@ use super::notice;
 use super::poller::{Event, Poll, Poller};
 use super::shared::{Inbox, Message, Shared};
 use crate::app::Side;
-use crate::app::counters::Counters;
+use crate::app::counters::{Counter, Counters};
 use crate::sys;
 
 /// How long to wait before the next attempt when `accept` has failed for want of descriptors or memory.
@@ -209,9 +209,9 @@ impl Listener {
     }
 
     fn deal(&mut self, stream: TcpStream, peer: SocketAddr, side: Side) {
-        self.counters.accepted.bump();
+        self.counters.bump(Counter::Accepted, 0);
         if stream.set_nonblocking(true).is_err() {
-            self.counters.closed.bump();
+            self.counters.bump(Counter::Closed, 0);
             return;
         }
         // Answers are written whole; waiting for more to send would only delay them.

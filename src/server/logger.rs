@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::app::counters::Counters;
+use crate::app::counters::{Counter, Counters, Lost};
 use crate::app::log::{self, Format};
 
 /// How many bytes of lines may wait in a slot.
@@ -58,7 +58,7 @@ impl Logger {
         } else {
             drop(slot);
             let lost = count(lines);
-            counters.lines_lost.add(lost);
+            counters.add(Counter::LinesLost, Lost::Slow as usize, lost);
             self.lost.fetch_add(lost, Relaxed);
             lines.clear();
             return;
@@ -114,7 +114,7 @@ impl Logger {
         let written = out.write_all(lines).and_then(|()| out.write_all(&said)).and_then(|()| out.flush());
         if written.is_err() {
             // As good as lost; how many of them came through nobody can say.
-            self.counters.lines_lost.add(count(lines));
+            self.counters.add(Counter::LinesLost, Lost::Failed as usize, count(lines));
             self.lost.fetch_add(lost, Relaxed);
         }
     }
@@ -127,6 +127,7 @@ fn count(lines: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::counters::Sum;
     use std::sync::mpsc;
 
     fn logger() -> Logger {
@@ -178,16 +179,16 @@ mod tests {
             for _ in 0..4096 {
                 logger.take(0, &mut line.clone(), &counters);
             }
-            let lost = counters.lines_lost.get();
-            assert!((2048..=4096).contains(&lost), "{lost}");
             logger.stop();
             drop(permits);
         });
+        let lost = Sum::from_iter([&counters]).all(Counter::LinesLost)[Lost::Slow as usize];
+        assert!((2048..=4096).contains(&lost), "{lost}");
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-        assert_eq!(text.matches("x\n").count() as u64, 4096 - counters.lines_lost.get());
+        assert_eq!(text.matches("x\n").count() as u64, 4096 - lost);
         let said = text
             .lines()
             .filter_map(|line| line.strip_suffix(" log lines were lost: the log was not read in time"));
-        assert_eq!(said.map(|n| n.parse::<u64>().unwrap()).sum::<u64>(), counters.lines_lost.get());
+        assert_eq!(said.map(|n| n.parse::<u64>().unwrap()).sum::<u64>(), lost);
     }
 }

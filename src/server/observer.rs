@@ -9,9 +9,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::shared::Shared;
 use crate::app::Observer;
-use crate::app::counters::{Counters, Sum};
-use crate::app::metrics::{Process, Snapshot};
+use crate::app::counters::Counters;
 use crate::app::recent::Recent;
+use crate::app::snapshot::{Process, Snapshot};
 use crate::time::{Millis, Timestamp};
 
 /// Looks at everything.
@@ -28,16 +28,15 @@ pub struct Watcher {
 
 impl Observer for Watcher {
     fn snapshot(&self) -> Snapshot {
-        let mut sum = Sum::default();
-        self.counters.iter().for_each(|counters| sum.add(counters));
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Snapshot {
             wall: Timestamp::from_millis(wall.as_millis() as u64),
             uptime: Millis::from_millis(self.started.elapsed().as_millis() as u64),
             ready: self.is_ready(),
             workers: self.recent.len(),
-            sum,
-            census: self.shared.store.census().unwrap_or_default(),
+            sum: self.counters.iter().map(|counters| &**counters).collect(),
+            census: self.shared.store.census(),
+            store: self.shared.store.measures(),
             max_connections: self.max_connections,
             limit: self.shared.settings.limit,
             process: process(self.start_time),

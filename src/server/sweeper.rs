@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::shared::{Inbox, Shared};
-use crate::app::counters::Counters;
+use crate::app::counters::{Counter, Counters};
 use crate::sys;
 
 /// How often it wakes.
@@ -27,7 +27,7 @@ pub fn run(shared: &Shared, inboxes: &[Arc<Inbox>], counters: &Counters, mut clo
         owed += 1.0;
         while owed > 0.0 {
             let swept = shared.store.sweep(clock.now(clock.micros()).steady);
-            counters.expirations.add(swept.expired.into());
+            counters.add(Counter::Expirations, 0, swept.expired.into());
             // One visit of so many in a round pays for so much of a tick.
             owed -= ticks / f64::from(swept.visits.max(1));
         }

@@ -23,7 +23,7 @@ use super::logger::Logger;
 use super::notice;
 use super::poller::{Event, Poll, Poller};
 use super::shared::{Bell, Inbox, Message, Shared};
-use crate::app::counters::{Counters, Timeout};
+use crate::app::counters::{Counter, Counters, Timeout};
 use crate::app::problem::Problem;
 use crate::app::{App, Exchange, Side, Turn};
 use crate::http::limits;
@@ -269,7 +269,7 @@ impl Worker {
             return self.close(slot);
         }
         if refused {
-            self.counters.refused.bump();
+            self.counters.bump(Counter::TurnedAway, 0);
             self.refuse(slot, Problem::NoCapacity, None);
         } else {
             self.deadlines.begin(slot, serve::idle(side), self.now.steady);
@@ -286,7 +286,7 @@ impl Worker {
             let Some((slot, _)) = self.deadlines.longest_idle() else { break };
             let Some(connection) = self.connections.get_mut(slot) else { break };
             if !matches!(connection.stream.peek(&mut [0]), Ok(1..)) {
-                self.counters.reclaimed.bump();
+                self.counters.bump(Counter::Reclaimed, 0);
                 self.close(slot);
                 return true;
             }
@@ -338,7 +338,7 @@ impl Worker {
     /// Gives up on whoever has kept us waiting too long.
     fn give_up(&mut self) {
         while let Some((slot, wait)) = self.deadlines.take_due(self.now.steady) {
-            self.counters.timeouts[wait as usize].bump();
+            self.counters.bump(Counter::Timeouts, wait as usize);
             let kept = self.connections.get_mut(slot).and_then(|connection| connection.kept.take());
             match (wait, kept) {
                 (Timeout::Head | Timeout::Body, Some(kept)) => {
@@ -356,7 +356,7 @@ impl Worker {
         let (session, batch, now) = (&mut self.session, &mut self.batch.batch, self.now.steady);
         // What a panic leaves without an outcome is answered as unavailable.
         if catch_unwind(AssertUnwindSafe(|| session.submit(now, batch, &mut NoRegistry))).is_err() {
-            self.counters.panics.bump();
+            self.counters.bump(Counter::Panics, 0);
         }
     }
 

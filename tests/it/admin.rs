@@ -219,7 +219,10 @@ fn durations_connections_bytes_and_the_process_are_counted() {
         assert_eq!(value(&format!("streamer_timeouts_total{{kind=\"{kind}\"}}")), 0.0);
     }
     assert_eq!(value("streamer_build_info{version=\"1.0.0\"}"), 1.0);
-    assert_eq!((value("streamer_panics_total"), value("streamer_log_lines_lost_total")), (0.0, 0.0));
+    assert_eq!(
+        (value("streamer_panics_total"), value("streamer_log_lines_lost_total{cause=\"failed\"}")),
+        (0.0, 0.0)
+    );
     if cfg!(target_os = "linux") {
         assert!(value("process_resident_memory_bytes") > 100_000.0);
         assert!(value("process_open_fds") >= 10.0 && value("process_threads") >= 4.0);
@@ -245,7 +248,7 @@ fn at_max_connections_the_one_that_was_idle_longest_makes_room() {
 }
 
 #[test]
-fn stats_are_json_with_the_latest_decisions() {
+fn stats_are_json_with_the_names_of_the_metrics_and_the_latest_events() {
     let server = Server::start(&["--limit", "1", "--workers", "2", "--max-connections", "50"]);
     let mut client = server.connect();
     for (call, status) in
@@ -253,16 +256,24 @@ fn stats_are_json_with_the_latest_decisions() {
     {
         assert_eq!(client.call("\"al\\", call, "").status, status);
     }
+    assert_eq!(delete(&server, "/users/bob?id=V").status, 404);
+    assert_eq!(delete(&server, "/users/bob").status, 200);
     let text = server.look("/stats").body;
     json::any(text.as_bytes()).expect("it is JSON");
     for part in [
-        r#"{"version":"1.0.0","uptime":"#,
-        r#","ready":true,"limit":1,"lease":90,"workers":2,"streams":{"playing":1,"paused":0},"users":1,"usersByPlaying":[0, 1, 0, 0, 0, 0, 0, 0, 0],"usersAtLimit":1,"requests":3,"statuses":{"201":2,"409":1},"admissions":2,"refusals":{"refuse":1,"replace":0,"report":0},"replacements":1,"expirations":0,"adoptions":0,"#,
+        r#"{"version":"1.0.0","time":""#,
+        r#","ready":true,"limit":1,"lease":90,"metrics":{"streamer_requests_total":{"GET":{"200":0,"#,
+        r#""streamer_admissions_total":2,"streamer_refusals_total":{"refuse":1,"replace":0,"report":0},"streamer_replacements_total":1,"#,
+        r#""streamer_streams":{"playing":1,"paused":0},"streamer_users":1,"streamer_users_by_playing":{"0":0,"1":1,"#,
+        r#""user":"bob","what":"ended","count":0,"limit":1},{"time":"#,
         r#""user":"\"al\\","id":"C","what":"replaced","count":1,"limit":1},{"time":"#,
-        r#""user":"\"al\\","id":"B","what":"refused","count":1,"limit":1},{"time":"#,
-        r#""user":"\"al\\","id":"\"A\\","device":"tv","what":"admitted","count":1,"limit":1}]}"#,
+        r#""user":"\"al\\","id":"B","what":"refused","count":1,"limit":1}]}"#,
     ] {
         assert!(text.contains(part), "{part} in {text}");
+    }
+    for family in server.look("/metrics").body.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = family.split(' ').next().unwrap();
+        assert!(text.contains(&format!("\"{name}\":")), "{name} in {text}");
     }
 }
 

@@ -382,7 +382,9 @@ fn a_log_that_nobody_can_read_any_more_holds_up_nobody() {
     for _ in 0..20 {
         assert_eq!(client.call("alice", "POST /?id=V", "").status / 100, 2);
     }
-    eventually("lost lines are counted", || server.metric("streamer_log_lines_lost_total") >= 20.0);
+    eventually("lost lines are counted", || {
+        server.metric("streamer_log_lines_lost_total{cause=\"failed\"}") >= 20.0
+    });
     let ended = server.stop();
     assert_eq!((ended.status.code(), ended.stderr.lines().count()), (Some(0), 1), "{}", ended.stderr);
 }
@@ -425,7 +427,9 @@ fn a_stalled_log_is_counted_and_does_not_keep_the_program() {
     let (reader, writer) = io::pipe().unwrap();
     let server = Server::spawn(program(&["--workers", "1"]).stdout(writer));
     flood(&server);
-    eventually("lost lines are counted", || server.metric("streamer_log_lines_lost_total") > 0.0);
+    eventually("lost lines are counted", || {
+        server.metric("streamer_log_lines_lost_total{cause=\"slow\"}") > 0.0
+    });
     let asked = Instant::now();
     assert_eq!(server.stop().status.code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use streamer::app::Turn;
 use streamer::app::auth::Credentials;
 use streamer::app::log::Format;
-use streamer::app::metrics::Snapshot;
+use streamer::app::snapshot::Snapshot;
 use streamer::app::{App, Exchange, Observer, Settings, Side, Source};
 use streamer::http::conn::{Received, Receiver};
 use streamer::store::memory::Memory;

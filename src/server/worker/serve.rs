@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{MAX_PIPELINED, Worker};
-use crate::app::counters::Timeout;
+use crate::app::counters::{Counter, Timeout};
 use crate::app::problem::Problem;
 use crate::app::{Exchange, Side, Source};
 use crate::http::conn::{Received, Receiver};
@@ -54,7 +54,7 @@ impl Worker {
     /// Does something with one connection. If it panics, that connection is closed, and the others are none the wiser.
     pub(super) fn contain(&mut self, slot: u32, work: impl FnOnce(&mut Self, u32)) {
         if catch_unwind(AssertUnwindSafe(|| work(self, slot))).is_err() {
-            self.counters.panics.bump();
+            self.counters.bump(Counter::Panics, 0);
             self.close(slot);
         }
     }
@@ -80,7 +80,7 @@ impl Worker {
                         connection.arrived = self.micros;
                     }
                     to += read;
-                    self.counters.received.add(read as u64);
+                    self.counters.add(Counter::Received, 0, read as u64);
                 }
             }
         } else if !goes_on {
@@ -267,7 +267,7 @@ impl Worker {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             match connection.send(&self.out[bytes]) {
                 Io::Done(sent) => {
-                    self.counters.sent.add(sent as u64);
+                    self.counters.add(Counter::Sent, 0, sent as u64);
                     self.sent(slot);
                 }
                 Io::NotNow | Io::Failed => self.close(slot),
@@ -281,7 +281,7 @@ impl Worker {
     fn flush(&mut self, slot: u32) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         match connection.flush() {
-            Io::Done(sent) => self.counters.sent.add(sent as u64),
+            Io::Done(sent) => self.counters.add(Counter::Sent, 0, sent as u64),
             Io::NotNow => return,
             Io::Failed => return self.close(slot),
         }
@@ -346,7 +346,7 @@ impl Worker {
         self.deadlines.end(slot);
         if let Some(connection) = self.connections.remove(slot) {
             self.poller.remove(connection.stream.as_fd());
-            self.counters.closed.bump();
+            self.counters.bump(Counter::Closed, 0);
             self.shared.open[connection.side as usize].fetch_sub(1, Relaxed);
         }
     }
