@@ -1,11 +1,13 @@
-//! The few system calls that std lacks, and all the unsafe code there is. Std links libc already, so declaring these is
-//! no package.
+//! The few system calls that std lacks, the instructions that not every processor has, and all the unsafe code there is.
+//! Std links libc already, so declaring these is no package.
 //!
 //! *Invariant:* every descriptor made here is an `OwnedFd` from birth, every failure an `io::Error`, and every block
 //! states the fact that makes it sound.
 
 #![allow(unsafe_code, reason = "here, and nowhere else")]
 #![cfg_attr(target_os = "linux", allow(dead_code, reason = "on Linux poll(2) is there for its tests alone"))]
+
+mod sha256;
 
 use std::ffi::{c_int, c_short, c_ulong, c_void};
 use std::io;
@@ -77,6 +79,36 @@ pub fn release_memory() {
         // SAFETY: takes a plain integer, and locks whatever it looks at.
         unsafe { malloc_trim(0) };
     }
+}
+
+/// Works whole blocks into the state of a SHA-256 by the processor's own instructions; `k` are the constants of the rounds.
+/// False, and nothing done, where the processor has none.
+#[cfg(target_arch = "x86_64")]
+pub fn compress_sha256(state: &mut [u32; 8], blocks: &[[u8; 64]], k: &[[u32; 16]; 4]) -> bool {
+    let can = is_x86_feature_detected!("sha") && is_x86_feature_detected!("sse4.1");
+    if can {
+        // SAFETY: the processor has the features that the function asks for.
+        unsafe { sha256::compress(state, blocks, k) };
+    }
+    can
+}
+
+/// Works whole blocks into the state of a SHA-256 by the processor's own instructions; `k` are the constants of the rounds.
+/// False, and nothing done, where the processor has none.
+#[cfg(target_arch = "aarch64")]
+pub fn compress_sha256(state: &mut [u32; 8], blocks: &[[u8; 64]], k: &[[u32; 16]; 4]) -> bool {
+    let can = std::arch::is_aarch64_feature_detected!("sha2");
+    if can {
+        // SAFETY: the processor has the feature that the function asks for.
+        unsafe { sha256::compress(state, blocks, k) };
+    }
+    can
+}
+
+/// False, and nothing done: SHA-256 has no instructions here that are known.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub fn compress_sha256(_: &mut [u32; 8], _: &[[u8; 64]], _: &[[u32; 16]; 4]) -> bool {
+    false
 }
 
 /// Where the signal handler writes; -1 until [`catch_signals`] has been called.
