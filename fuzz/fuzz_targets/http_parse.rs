@@ -4,8 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use streamer::http::body::BodyDecoder;
-use streamer::http::parse::Parser;
+use streamer::http::conn::{Received, Receiver};
 use streamer::http::{Head, Method, Refusal};
 
 // The first byte says how the others are cut.
@@ -17,9 +16,9 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(answers(bytes.chunks(usize::from(*cut).max(1))), whole);
     let mut rest = bytes;
     for answer in &whole {
-        let Answer::Taken(head, content, length) = answer else { return };
+        let Answer::Taken(head, body, length) = answer else { return };
         let (own, behind) = rest.split_at(*length);
-        assert_eq!(answers([own]), [Answer::Taken(*head, content.clone(), *length)]);
+        assert_eq!(answers([own]), [Answer::Taken(*head, body.clone(), *length)]);
         assert!(own[..head.len].ends_with(b"\r\n\r\n"));
         rest = behind;
     }
@@ -27,48 +26,38 @@ fuzz_target!(|input: &[u8]| {
 
 #[derive(Debug, PartialEq)]
 enum Answer {
-    /// A request: its head, its content, its length on the wire.
+    /// A request: its head, its body, its length on the wire.
     Taken(Head, Vec<u8>, usize),
     Refused(Refusal, Option<Method>),
 }
 
 /// What a connection answers that receives these pieces.
 fn answers<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Answer> {
-    let (mut bytes, mut answers) = (Vec::new(), Vec::new());
-    let (mut parser, mut current) = (Parser::new(), None);
+    let (mut receiver, mut bytes, mut answers) = (Receiver::default(), Vec::new(), Vec::new());
+    // How much has come, and how much of it is of requests that were taken.
+    let (mut received, mut taken) = (0, 0);
     for piece in pieces {
         bytes.extend_from_slice(piece);
+        received += piece.len();
         loop {
-            match next(&mut bytes, &mut parser, &mut current) {
-                Ok(None) => break,
-                Ok(Some(answer)) => {
-                    answers.push(answer);
-                    (parser, current) = (Parser::new(), None);
+            match receiver.receive(&mut bytes) {
+                Ok(Received::Request(request, len)) => {
+                    let (head, body) = (request.head, request.body.unwrap_or_default().to_vec());
+                    bytes.drain(..len);
+                    let before = std::mem::replace(&mut taken, received - bytes.len());
+                    answers.push(Answer::Taken(head, body, taken - before));
+                }
+                Ok(_) => {
+                    let all = std::mem::take(&mut bytes);
+                    receiver.keep(&all, &mut bytes);
+                    break;
                 }
                 Err(refusal) => {
-                    answers.push(Answer::Refused(refusal, parser.head().map(|head| head.method)));
+                    answers.push(Answer::Refused(refusal, receiver.head().map(|head| head.method)));
                     return answers;
                 }
             }
         }
     }
     answers
-}
-
-/// The request at the beginning of `bytes`, taken off them.
-fn next(
-    bytes: &mut Vec<u8>,
-    parser: &mut Parser,
-    current: &mut Option<(Head, BodyDecoder)>,
-) -> Result<Option<Answer>, Refusal> {
-    if current.is_none() {
-        *current = parser.parse(bytes)?.map(|head| (head, BodyDecoder::new(head.framing)));
-    }
-    let Some((head, body)) = current else { return Ok(None) };
-    let rest = &mut bytes[head.len..];
-    let Some(decoded) = body.decode(rest)? else { return Ok(None) };
-    let content = rest[..decoded.content].to_vec();
-    let length = head.len + decoded.consumed;
-    bytes.drain(..length);
-    Ok(Some(Answer::Taken(*head, content, length)))
 }

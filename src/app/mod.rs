@@ -174,6 +174,28 @@ impl App {
         Exchange { persistence, user, plan, ..self.exchange(source, Some((head, request.bytes)), turn) }
     }
 
+    /// Judges a request whose body is still to come by its head. `Some` is a refusal that needs no body; the connection
+    /// closes behind it if the client `waits` with the body, since the client may then send it or not.
+    pub fn judge(
+        &mut self,
+        source: Source,
+        request: &Request,
+        waits: bool,
+        turn: &mut Turn,
+    ) -> Option<Exchange> {
+        let commands = turn.batch.entries.len();
+        let mut exchange = self.decode(source, request, turn);
+        if !matches!(exchange.plan, Plan::Reply(Reply::Problem(_))) {
+            // It is decoded again when its body is there.
+            turn.batch.entries.truncate(commands);
+            return None;
+        }
+        if waits {
+            exchange.persistence = Persistence::Close;
+        }
+        Some(exchange)
+    }
+
     /// Whether the response may list more streams than fit into some ten kilobytes.
     pub fn may_be_long(&self, exchange: &Exchange, turn: &Turn) -> bool {
         let Plan::Ask(entry) = exchange.plan else { return false };

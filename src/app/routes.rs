@@ -49,7 +49,7 @@ impl App {
         }
         let action = match method {
             Method::Post => {
-                let StreamUpdate { position, .. } = content(request)?;
+                let StreamUpdate { position, .. } = update(request)?;
                 let replace = match query.replace {
                     None => Replace::ByPolicy,
                     Some(key) if key.is_empty() => Replace::Oldest,
@@ -58,7 +58,7 @@ impl App {
                 Action::Start { position, replace }
             }
             Method::Patch => {
-                let StreamUpdate { position, playing } = content(request)?;
+                let StreamUpdate { position, playing } = update(request)?;
                 Action::Beat { position, playing }
             }
             Method::Delete => Action::End,
@@ -189,8 +189,9 @@ fn read_only(request: &Request, plan: Plan) -> Result<Plan, Problem> {
     }
 }
 
-fn content(request: &Request) -> Result<StreamUpdate, Problem> {
-    if request.content.is_empty() {
+/// What the body says. Of a body that is still to come, all that the head says of it is judged.
+fn update(request: &Request) -> Result<StreamUpdate, Problem> {
+    if !request.has_body() {
         // Nothing has no media type; `curl -d ''` would name one all the same.
         return Ok(StreamUpdate::default());
     }
@@ -201,7 +202,7 @@ fn content(request: &Request) -> Result<StreamUpdate, Problem> {
     if !body::is_json(request.get(request.head.content_type)) {
         return Err(Problem::MediaType);
     }
-    StreamUpdate::decode(request.content).map_err(Problem::Body)
+    StreamUpdate::decode(request.body.unwrap_or_default()).map_err(Problem::Body)
 }
 
 fn decode_user(name: &[u8], batch: &mut Batch) -> Result<Word<Asked>, Problem> {

@@ -1,4 +1,4 @@
-//! Request content: bytes in, content at their front.
+//! Request bodies: bytes in, the body at their front.
 //!
 //! ```text
 //!             ┌─────────────────────────────────────────────── LF ───┐
@@ -12,33 +12,34 @@
 use super::line::{Line, Lines, is_blank};
 use super::{Framing, Refusal, limits, scan};
 use crate::codec::hex;
+use std::ops::Range;
 
-/// Decodes the content of one message. Sans I/O: it borrows the bytes anew on each call.
+/// Decodes the body of one message. Sans I/O: it borrows the bytes anew on each call.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyDecoder {
     state: State,
-    /// Content at the front of the bytes: `content <= at`.
-    content: usize,
+    /// Bytes of the body that are decoded, at the front: `body <= at`.
+    body: usize,
     /// Everything before this was decoded.
     at: usize,
     /// Bytes that carry nothing, of which [`limits::CHUNK_EXTRAS`] may come: extensions, trailers, and
-    /// leading zeros of a size, which would otherwise allow twenty bytes on the wire for one of content.
+    /// leading zeros of a size, without end.
     extras: usize,
 }
 
-/// A whole content.
+/// A whole body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// Length of the content, which stands at the front of the bytes.
-    pub content: usize,
-    /// Bytes that it took on the wire. The next request begins behind them.
+    /// Length of the body, which stands at the front of the bytes.
+    pub body: usize,
+    /// Bytes that it took before it was decoded. The next request begins behind them.
     pub consumed: usize,
 }
 
 /// What comes next.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Content of a known length.
+    /// A body of a known length.
     Length(usize),
     /// A chunk size, before its first digit.
     Size,
@@ -93,13 +94,13 @@ enum Place {
 }
 
 impl BodyDecoder {
-    /// A decoder for content that is framed so.
+    /// A decoder for a body that is framed so.
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size,
         };
-        Self { state, content: 0, at: 0, extras: 0 }
+        Self { state, body: 0, at: 0, extras: 0 }
     }
 
     /// Goes on with `bytes`, which begin right behind the head and may only have grown since the last call.
@@ -113,12 +114,12 @@ impl BodyDecoder {
             let next = match self.state {
                 State::Length(length) if bytes.len() < length => return Ok(None),
                 State::Length(length) => {
-                    (self.content, self.at) = (length, length);
+                    (self.body, self.at) = (length, length);
                     Ok(Some(State::Done))
                 }
                 State::Data { left } => Ok(self.data(left, bytes)),
                 State::Trailers(lines) => self.trailer(lines, bytes),
-                State::Done => return Ok(Some(Decoded { content: self.content, consumed: self.at })),
+                State::Done => return Ok(Some(Decoded { body: self.body, consumed: self.at })),
                 State::Refused(refusal) => return Err(refusal),
                 state => match bytes.get(self.at) {
                     None => Ok(None),
@@ -134,6 +135,17 @@ impl BodyDecoder {
                 Err(refusal) => self.state = State::Refused(refusal),
             }
         }
+    }
+
+    /// Which of the bytes carry nothing any more: they stand between the body as far as it is decoded and what is not
+    /// decoded. They have to be taken out of the bytes before the next call.
+    pub fn close_gap(&mut self) -> Range<usize> {
+        let gap = self.body..self.at;
+        if let State::Trailers(lines) = &mut self.state {
+            lines.move_up(gap.len());
+        }
+        self.at = self.body;
+        gap
     }
 
     /// One byte between two chunks.
@@ -188,7 +200,7 @@ impl BodyDecoder {
             _ => return Err(Refusal::ChunkSize),
         }
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        if size > limits::BODY - self.content {
+        if size > limits::BODY - self.body {
             return Err(Refusal::BodyTooLarge);
         }
         match byte {
@@ -229,11 +241,11 @@ impl BodyDecoder {
         if self.extras > limits::CHUNK_EXTRAS { Err(Refusal::ChunkExtrasTooLarge) } else { Ok(()) }
     }
 
-    /// Moves what has arrived of a chunk to the content before it.
+    /// Moves what has arrived of a chunk to the body before it.
     fn data(&mut self, left: usize, bytes: &mut [u8]) -> Option<State> {
         let arrived = left.min(bytes.len() - self.at);
-        bytes.copy_within(self.at..self.at + arrived, self.content);
-        self.content += arrived;
+        bytes.copy_within(self.at..self.at + arrived, self.body);
+        self.body += arrived;
         self.at += arrived;
         self.state = State::Data { left: left - arrived };
         (arrived == left).then_some(State::DataCr)

@@ -61,6 +61,13 @@ impl Lines {
         self.start
     }
 
+    /// Takes note that so many bytes before the current line were taken out.
+    pub(super) fn move_up(&mut self, by: usize) {
+        self.start -= by;
+        self.at -= by;
+        self.colon = self.colon.map(|colon| colon - by);
+    }
+
     /// The next line. `bytes` may only have grown since the last call.
     #[inline]
     pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Line, Refusal> {

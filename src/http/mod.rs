@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!           parse::Parser           body::BodyDecoder
-//! bytes ──▶ Head (spans) ─────────▶ content ──────▶ Request   (conn.rs keeps what is incomplete)
-//! bytes ◀── encode::Answer ◀───────────────────────── status, fields, content
+//! bytes ──▶ Head (spans) ─────────▶ body ─────────▶ Request   (conn.rs keeps what is incomplete)
+//! bytes ◀── encode::Response ◀─────────────────────── status, fields, body
 //! ```
 //!
 //! *Invariant:* nothing here reads a socket or a clock, and nothing here knows what a stream is.

@@ -4,8 +4,7 @@
 //! A failure prints its seed. `STREAMER_TORTURE_SEED` repeats that case first; `STREAMER_TORTURE_CASES` sets
 //! how many there are.
 
-use super::body::BodyDecoder;
-use super::parse::Parser;
+use super::conn::{Received, Receiver};
 use super::{Framing, Head, Method, Refusal, limits};
 use std::hash::{BuildHasher, RandomState};
 
@@ -182,7 +181,7 @@ fn end_otherwise(random: &mut Random, input: &mut Vec<u8>, at: usize) {
 /// What became of a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// Its head, where it begins, where its content ends in the feed's, where it ends on the wire.
+    /// Its head, where it begins, where its body ends among all bodies, where it ends on the wire.
     Taken(Head, usize, usize, usize),
     Refused(Refusal, Option<Method>),
 }
@@ -190,50 +189,40 @@ enum Answer {
 /// The receiving side of a connection.
 #[derive(Default)]
 struct Feed {
+    /// What is kept of the current request, and what has come since.
     bytes: Vec<u8>,
-    /// Where the current request begins.
+    /// Where the current request begins on the wire, and where what has come ends.
     start: usize,
-    parser: Parser,
-    /// The current request, once its head is whole.
-    head: Option<(Head, BodyDecoder)>,
+    end: usize,
+    receiver: Receiver,
     answers: Vec<Answer>,
-    /// The content of all requests.
-    content: Vec<u8>,
+    /// The bodies of all requests.
+    bodies: Vec<u8>,
 }
 
 impl Feed {
     fn add(&mut self, more: &[u8]) {
         self.bytes.extend_from_slice(more);
+        self.end += more.len();
         while !matches!(self.answers.last(), Some(Answer::Refused(..))) {
-            match self.next() {
-                Ok(Some(answer)) => self.answers.push(answer),
-                Ok(None) => return,
+            match self.receiver.receive(&mut self.bytes) {
+                Ok(Received::Request(request, len)) => {
+                    self.bodies.extend_from_slice(request.body.expect("it is whole"));
+                    let (head, start) = (request.head, self.start);
+                    self.bytes.drain(..len);
+                    self.start = self.end - self.bytes.len();
+                    self.answers.push(Answer::Taken(head, start, self.bodies.len(), self.start));
+                }
+                Ok(_) => {
+                    let bytes = std::mem::take(&mut self.bytes);
+                    return self.receiver.keep(&bytes, &mut self.bytes);
+                }
                 Err(refusal) => {
-                    self.answers.push(Answer::Refused(refusal, self.parser.head().map(|head| head.method)));
+                    let method = self.receiver.head().map(|head| head.method);
+                    self.answers.push(Answer::Refused(refusal, method));
                 }
             }
         }
-    }
-
-    fn next(&mut self) -> Result<Option<Answer>, Refusal> {
-        let bytes = &mut self.bytes[self.start..];
-        let (head, mut body) = match self.head {
-            Some(head) => head,
-            None => {
-                let Some(head) = self.parser.parse(bytes)? else { return Ok(None) };
-                (head, BodyDecoder::new(head.framing))
-            }
-        };
-        let rest = &mut bytes[head.len..];
-        let Some(decoded) = body.decode(rest)? else {
-            self.head = Some((head, body));
-            return Ok(None);
-        };
-        self.content.extend_from_slice(&rest[..decoded.content]);
-        let start = self.start;
-        self.start += head.len + decoded.consumed;
-        (self.parser, self.head) = (Parser::new(), None);
-        Ok(Some(Answer::Taken(head, start, self.content.len(), self.start)))
     }
 
     #[track_caller]
@@ -243,7 +232,7 @@ impl Feed {
             cut.add(&input[start..end]);
             start = end;
         }
-        let same = (&cut.answers, &cut.content, cut.start) == (&self.answers, &self.content, self.start);
+        let same = (&cut.answers, &cut.bodies, cut.start) == (&self.answers, &self.bodies, self.start);
         assert!(
             same,
             "cut at {cuts:?}: {:?}\ninstead of {:?}\nfor {}",
@@ -256,21 +245,21 @@ impl Feed {
     /// How many requests were accepted, each of which means what a plain reading says.
     #[track_caller]
     fn read_plainly(&self, input: &[u8]) -> u64 {
-        let (mut count, mut content_start) = (0, 0);
+        let (mut count, mut body_start) = (0, 0);
         for answer in &self.answers {
-            let &Answer::Taken(head, start, content_end, end) = answer else { break };
+            let &Answer::Taken(head, start, body_end, end) = answer else { break };
             let (bytes, wire) = input[start..end].split_at(head.len);
-            let content = &self.content[content_start..content_end];
+            let body = &self.bodies[body_start..body_end];
             let as_expected =
-                plain_framing(bytes) == Some(head.framing) && plain_content(head.framing, wire) == content;
+                plain_framing(bytes) == Some(head.framing) && plain_body(head.framing, wire) == body;
             assert!(as_expected, "{head:?} for {}", input[start..].escape_ascii());
-            (count, content_start) = (count + 1, content_end);
+            (count, body_start) = (count + 1, body_end);
         }
         count
     }
 }
 
-/// How the content behind a good head is framed, if it is a good one: read line by line, with nothing in mind
+/// How the body behind a good head is framed, if it is a good one: read line by line, with nothing in mind
 /// but the rules.
 fn plain_framing(head: &[u8]) -> Option<Framing> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head).strip_suffix(b"\r\n\r\n")?;
@@ -310,9 +299,9 @@ fn plain_framing(head: &[u8]) -> Option<Framing> {
     }
 }
 
-/// The content that a good message has on the wire.
-fn plain_content(framing: Framing, wire: &[u8]) -> Vec<u8> {
-    let (mut content, mut rest) = (Vec::new(), wire);
+/// The body that a good message has on the wire.
+fn plain_body(framing: Framing, wire: &[u8]) -> Vec<u8> {
+    let (mut body, mut rest) = (Vec::new(), wire);
     if let Framing::Length(_) = framing {
         return wire.to_vec();
     }
@@ -324,9 +313,9 @@ fn plain_content(framing: Framing, wire: &[u8]) -> Vec<u8> {
         if size == 0 {
             let end = rest[line..].windows(4).position(|end| end == b"\r\n\r\n").expect("an empty line");
             assert_eq!(line + end + 4, rest.len());
-            return content;
+            return body;
         }
-        content.extend_from_slice(&rest[line + 2..][..size]);
+        body.extend_from_slice(&rest[line + 2..][..size]);
         rest = rest[line + 2 + size..].strip_prefix(b"\r\n").expect("a line end");
     }
 }

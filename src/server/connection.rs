@@ -69,10 +69,10 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Whether there is more than the empty line that old clients send behind a request (RFC 9112 section 2.2): that one
-    /// begins nothing.
+    /// Whether it is still to be answered. The body of one that was answered at its head is none, nor is the empty line that
+    /// old clients send behind a request (RFC 9112 section 2.2).
     pub fn is_begun(&self) -> bool {
-        !matches!(&self.bytes[..], b"\r" | b"\r\n")
+        !self.receiver.is_answered() && !matches!(&self.bytes[..], b"\r" | b"\r\n")
     }
 }
 

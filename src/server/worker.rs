@@ -37,9 +37,9 @@ mod serve;
 const MAX_EVENTS: usize = 32;
 /// How many requests of one connection are served in a turn at most; a pipeline goes on in the next.
 const MAX_PIPELINED: usize = 16;
-/// A request that is not all there takes no more than this: a head, and a content in chunks of one byte with all that
-/// may come between them; and what one read adds when it is another connection's turn.
-const MAX_KEPT: usize = limits::HEAD + 6 * limits::BODY + 2 * limits::CHUNK_EXTRAS + READ;
+/// A request that is not all there takes no more than this: a head, a body, and a trailer field that has not ended; and
+/// what one read adds when it is another connection's turn.
+const MAX_KEPT: usize = limits::HEAD + limits::BODY + limits::CHUNK_EXTRAS + READ;
 /// Room for what has been kept and one more read, and for the usual reads of a whole turn behind each other.
 const BUFFER: usize = 2 * (MAX_KEPT + READ);
 /// How many bytes of answers are gathered before they are written.
@@ -341,7 +341,7 @@ impl Worker {
             self.counters.bump(Counter::Timeouts, wait as usize);
             let kept = self.connections.get_mut(slot).and_then(|connection| connection.kept.take());
             match (wait, kept) {
-                (Timeout::Head | Timeout::Body, Some(kept)) => {
+                (Timeout::Head | Timeout::Body, Some(kept)) if kept.is_begun() => {
                     self.refuse(slot, Problem::Late { content: wait == Timeout::Body }, Some(&kept));
                 }
                 _ => self.close(slot),

@@ -70,7 +70,7 @@ fn a_half_close_behind_whole_requests_still_gets_every_answer() {
 #[test]
 fn a_half_close_in_mid_request_is_told_what_is_missing() {
     let server = start(&["--workers", "1"]);
-    let head = "POST / HTTP/1.1\r\nHost: h\r\n";
+    let head = "POST /?id=V HTTP/1.1\r\nHost: h\r\nAuthorization: Basic YTpi\r\n";
     for (claim, input, good_ones) in [
         ("in a request line", "GET /hea".to_owned(), 0),
         ("in a head", PARTIAL.to_owned(), 0),
@@ -122,9 +122,12 @@ fn drip(client: &mut Client, first: &str, drop: &str) -> (Response, Duration) {
     (read(client, false), took)
 }
 
-const LENGTH: &str = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8000\r\n\r\n";
-const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
-const LAST_CHUNK: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+const LENGTH: &str =
+    "POST /?id=V HTTP/1.1\r\nHost: h\r\nAuthorization: Basic YTpi\r\nContent-Length: 8000\r\n\r\n";
+const CHUNKED: &str =
+    "POST /?id=V HTTP/1.1\r\nHost: h\r\nAuthorization: Basic YTpi\r\nTransfer-Encoding: chunked\r\n\r\n";
+const LAST_CHUNK: &str =
+    "POST /?id=V HTTP/1.1\r\nHost: h\r\nAuthorization: Basic YTpi\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
 
 /// A claim, a request that is answered first, what is sent at once, what again and again, and what was too slow.
 const LATE: &[(&str, &str, &str, &str, &str)] = &[
@@ -148,6 +151,7 @@ fn who_takes_longer_than_ten_seconds_is_given_up_and_who_is_idle_is_not() {
         for row in LATE {
             scope.spawn(|| late(server, row));
         }
+        scope.spawn(|| late_behind_its_answer(server));
         scope.spawn(|| an_answer_is_not_read(server));
         scope.spawn(|| slow_but_each_in_time(server));
         scope.spawn(|| idle(server));
@@ -165,6 +169,16 @@ fn late(server: &Server, &(claim, before, first, drop, part): &(&str, &str, &str
     assert!(answer.body.contains(part), "{claim}: {answer:?}");
     assert!(TEN_SECONDS.contains(&took), "{claim}: after {took:?}");
     assert_eq!(client.rest(), b"", "{claim}");
+}
+
+/// A request that was answered at its head has no second answer.
+fn late_behind_its_answer(server: &Server) {
+    let (mut client, started) = (server.connect(), Instant::now());
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8000\r\n\r\n1");
+    assert_eq!(read(&mut client, false).status, 401);
+    assert_eq!(client.rest(), b"");
+    let took = started.elapsed();
+    assert!(TEN_SECONDS.contains(&took), "after {took:?}");
 }
 
 /// `reader` plays so many streams that a list of them fills buffers soon.

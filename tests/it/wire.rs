@@ -1156,6 +1156,87 @@ fn a_client_that_waits_for_100_continue_gets_it_and_one_that_cannot_does_not() {
     }
 }
 
+/// What is wrong with a request by its head alone: request line, lines of its head, and the answer.
+const REFUSED: [(&str, &str, u16); 9] = [
+    ("POST /none", "", 404),
+    ("PUT /?id=V", ALICE, 405),
+    ("BREW /?id=V", ALICE, 501),
+    ("POST /?id=V", "", 401),
+    ("POST /?id=V", "Authorization: Basic ?\r\n", 401),
+    ("POST /", ALICE, 400),
+    ("POST /?id=V&id=W", ALICE, 400),
+    ("POST /?id=V", "Authorization: Basic YWxpY2U6eA==\r\nContent-Type: text/plain\r\n", 415),
+    ("PATCH /?id=V", "Authorization: Basic YWxpY2U6eA==\r\nContent-Encoding: gzip\r\n", 415),
+];
+const FRAMINGS: [(&str, &str); 2] =
+    [("Content-Length: 15", "{\"time\":\"1:00\"}"), ("Transfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n")];
+
+/// The client that waits may send the body all the same, or not: so the connection ends there.
+#[test]
+fn what_the_head_decides_is_answered_before_the_body_is_asked_for() {
+    let server = Server::start(&["--workers", "1", "--log", "off", "--admin", "off"]);
+    for ((line, lines, status), (framing, body)) in pairs(&REFUSED, &FRAMINGS) {
+        let head = format!("{line} HTTP/1.1\r\nHost: h\r\n{lines}{framing}\r\nExpect: 100-continue\r\n\r\n");
+        for sends in ["", body, NEXT] {
+            let mut client = server.connect();
+            client.send([NEXT, &head].concat());
+            assert_eq!(read(&mut client, false).status, 200);
+            let answer = read(&mut client, false);
+            assert_eq!((answer.status, answer.closes()), (status, true), "{head}");
+            client.send(sends);
+            assert_eq!(client.rest(), b"", "{head}");
+        }
+        // Who has begun to send goes on.
+        let mut client = server.connect();
+        client.send([&head, &body[..1]].concat());
+        let answer = read(&mut client, false);
+        assert_eq!((answer.status, answer.closes()), (status, false), "{head}");
+        client.send([&body[1..], NEXT].concat());
+        assert_eq!(read(&mut client, false).status, 200, "{head}");
+    }
+}
+
+#[test]
+fn what_the_head_decides_needs_no_body_to_be_answered_and_the_next_request_is_found_behind_it() {
+    let server = Server::start(&["--workers", "1", "--log", "off"]);
+    for ((line, lines, status), (framing, body)) in pairs(&REFUSED, &FRAMINGS) {
+        if (status, framing) == (415, FRAMINGS[1].0) {
+            // There may be nothing in the chunks, and nothing has no media type.
+            continue;
+        }
+        let head = format!("{line} HTTP/1.1\r\nHost: h\r\n{lines}{framing}\r\n\r\n");
+        let answered = || {
+            let mut client = server.connect();
+            client.send(&head);
+            let answer = read(&mut client, false);
+            assert_eq!((answer.status, answer.closes()), (status, false), "{head}");
+            client
+        };
+        let mut client = answered();
+        for byte in body.split("") {
+            client.send(byte);
+        }
+        client.send(NEXT);
+        assert_eq!(read(&mut client, false).status, 200, "{head}");
+
+        // It is over for the client: what is wrong with the body, or lacks, has no answer of its own.
+        let mut client = answered();
+        client.send(&body[..1]);
+        client.half_close();
+        assert_eq!(client.rest(), b"", "{head}");
+        if framing == FRAMINGS[1].0 {
+            let mut client = answered();
+            client.send("x");
+            assert_eq!(client.rest(), b"", "{head}");
+        }
+    }
+    assert_eq!(server.metric("streamer_auth_failures_total{cause=\"missing\"}"), 5.0, "each is judged once");
+}
+
+fn pairs<A: Copy, B: Copy>(a: &[A], b: &[B]) -> impl Iterator<Item = (A, B)> {
+    a.iter().flat_map(move |&a| b.iter().map(move |&b| (a, b)))
+}
+
 /// The write side is shut down and what still comes is drained, so that no reset eats the answer.
 #[test]
 fn a_client_that_goes_on_sending_after_an_error_still_reads_the_whole_answer() {

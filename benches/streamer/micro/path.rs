@@ -146,7 +146,7 @@ fn stages(timing: Timing) {
         while let Ok(Received::Request(request, len)) =
             Receiver::default().receive(black_box(&mut bytes[from..]))
         {
-            black_box(request.content);
+            black_box(request.body);
             from += len;
             if from == bytes.len() {
                 break;

@@ -136,10 +136,25 @@ impl Worker {
             }
             match receiver.receive(&mut self.buffer[at..end]) {
                 Ok(Received::Incomplete) => break,
-                Ok(Received::AwaitsContinue) => {
-                    connection.answer_due = true;
-                    self.exchanges.push((token, Exchange::interim(source)));
+                Ok(Received::Head { request, waits }) => {
+                    let refused = self.app.judge(source, &request, waits, &mut self.batch);
+                    if refused.is_some() {
+                        receiver.answer();
+                    }
+                    if let Some(exchange) = refused.or_else(|| waits.then(|| Exchange::interim(source))) {
+                        connection.answer_due = true;
+                        self.exchanges.push((token, exchange));
+                        if exchange.closes() {
+                            connection.phase = Phase::Closing;
+                            self.deadlines.end(slot);
+                            return end..end;
+                        }
+                    }
                     break;
+                }
+                Ok(Received::Rest(len)) => {
+                    at += len;
+                    connection.arrived = self.micros;
                 }
                 Ok(Received::Request(request, len)) => {
                     let exchange = self.app.decode(source, &request, &mut self.batch);
@@ -158,6 +173,10 @@ impl Worker {
                         connection.backlog = at < end;
                         break;
                     }
+                }
+                Err(_) if receiver.is_answered() => {
+                    self.end_of(slot);
+                    return end..end;
                 }
                 Err(refusal) => {
                     let known = receiver.head().map(|head| (head, &self.buffer[at..end]));
@@ -190,9 +209,8 @@ impl Worker {
         } else {
             let mut kept =
                 kept.unwrap_or_else(|| Box::new(Kept { bytes: Vec::new(), receiver: Receiver::default() }));
-            kept.bytes.clear();
-            kept.bytes.extend_from_slice(&self.buffer[rest]);
             kept.receiver = receiver;
+            kept.receiver.keep(&self.buffer[rest], &mut kept.bytes);
             match wait_of(&kept, connection.side) {
                 wait if anew => self.deadlines.begin(slot, wait, now),
                 wait => self.deadlines.go_on(slot, wait, now),
@@ -211,7 +229,15 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         if let Some(kept) = connection.kept.take().filter(|kept| kept.is_begun()) {
             self.refuse(slot, Problem::Truncated, Some(&kept));
-        } else if connection.answer_due {
+        } else {
+            self.end_of(slot);
+        }
+    }
+
+    /// Nothing more is read as a request, and every request has its response or is about to get it.
+    fn end_of(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if connection.answer_due {
             connection.phase = Phase::Closing;
         } else {
             self.close(slot);
@@ -354,7 +380,7 @@ impl Worker {
 
 /// What a connection waits for whose request is not all there.
 fn wait_of(kept: &Kept, side: Side) -> Timeout {
-    match kept.receiver.awaits_content() {
+    match kept.receiver.awaits_body() {
         true => Timeout::Body,
         false if kept.is_begun() => Timeout::Head,
         false => idle(side),
