@@ -15,9 +15,8 @@ const USAGE: u8 = 2;
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
-    let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let command = match config::parse(std::env::args_os().skip(1), variable, cores) {
+    let command = match config::parse(std::env::args_os().skip(1), std::env::vars_os(), cores) {
         Ok(command) => command,
         Err(error) => return fail(USAGE, &error.to_string()),
     };

@@ -24,7 +24,7 @@ pub enum Side {
 pub struct Source {
     /// Which listener it came through.
     pub side: Side,
-    /// The other end; an IPv4 address in the form of IPv4.
+    /// The other end, an IPv4 address in the form of IPv4; or the client that a proxy names, which has no port.
     pub peer: SocketAddr,
     /// When its first byte was read, in microseconds of the steady clock.
     pub arrived: u64,
@@ -58,6 +58,8 @@ pub struct Exchange {
     pub(super) method: Method,
     pub(super) persistence: Persistence,
     pub(super) request_id: Word<Noted>,
+    /// The origin whose scripts may read the response; empty for none.
+    pub(super) origin: Word<Noted>,
     /// Method and target; kept only for a log.
     pub(super) request: Word<Noted>,
     pub(super) traceparent: Word<Noted>,
@@ -89,6 +91,8 @@ pub enum Reply {
     Ready,
     /// Which methods there are.
     Options(&'static str),
+    /// Which methods there are, if the path is one; and that a script may call, with the fields that it named.
+    Preflight(&'static str, Word<Noted>),
     /// The page.
     Page,
 }
@@ -110,6 +114,7 @@ impl Exchange {
             method: Method::Unknown,
             persistence: Persistence::Keep,
             request_id: Word::default(),
+            origin: Word::default(),
             request: Word::default(),
             traceparent: Word::default(),
             user: Word::default(),
@@ -140,8 +145,12 @@ impl Exchange {
     pub fn moved(self, from: &Turn, to: &mut Turn) -> Self {
         let mut text = |word| to.texts.add(from.texts.get(word));
         let (request_id, request) = (text(self.request_id), text(self.request));
-        let traceparent = text(self.traceparent);
+        let (traceparent, origin) = (text(self.traceparent), text(self.origin));
+        let plan = match self.plan {
+            Plan::Reply(Reply::Preflight(allow, names)) => Plan::Reply(Reply::Preflight(allow, text(names))),
+            plan => plan,
+        };
         let user = to.batch.arena.add(from.batch.arena.get(self.user));
-        Self { request_id, request, traceparent, user, ..self }
+        Self { request_id, request, traceparent, origin, user, plan, ..self }
     }
 }

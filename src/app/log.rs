@@ -126,11 +126,11 @@ pub fn write_lost(format: Format, lines: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(lost.as_bytes());
 }
 
-/// Appends address and port. IPv4 by hand: there is one in every line, and formatting would be the dearest part of it.
+/// Appends address and port, if it has one: of who stands behind a proxy the address alone is known. IPv4 by hand: there is one in every line, and formatting would be the dearest part of it.
 pub fn write_peer(peer: SocketAddr, out: &mut Vec<u8>) {
     let SocketAddr::V4(peer) = peer else {
         // Writing to a vector cannot fail.
-        let _ = write!(out, "{peer}");
+        let _ = if peer.port() == 0 { write!(out, "{}", peer.ip()) } else { write!(out, "{peer}") };
         return;
     };
     for (i, octet) in peer.ip().octets().into_iter().enumerate() {
@@ -139,8 +139,10 @@ pub fn write_peer(peer: SocketAddr, out: &mut Vec<u8>) {
         }
         decimal::write(octet.into(), out);
     }
-    out.push(b':');
-    decimal::write(peer.port().into(), out);
+    if peer.port() != 0 {
+        out.push(b':');
+        decimal::write(peer.port().into(), out);
+    }
 }
 
 fn quoted_or_dash(text: &[u8], out: &mut Vec<u8>) {

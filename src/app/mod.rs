@@ -33,6 +33,8 @@ pub mod problem;
 
 pub mod ids;
 
+mod cors;
+
 pub mod log;
 
 pub mod counters;
@@ -47,11 +49,14 @@ pub mod stats;
 
 pub mod page;
 
+use core::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::Template;
+use crate::codec::template::Template;
 use crate::http::conn::Request;
 use crate::http::encode::{CONTINUE, CommonFields, Persistence};
+use crate::http::forwarded::Proxies;
+use crate::http::origin::Origins;
 use crate::http::status::Status;
 use crate::http::{Head, Method, Version};
 use crate::streams::account::WhenFull;
@@ -81,7 +86,9 @@ pub struct Settings {
     /// Where a player goes next.
     pub endpoint: Template,
     /// Whose scripts may read the answers.
-    pub cors: Option<String>,
+    pub cors: Option<Origins>,
+    /// From which peers it is believed who the client is.
+    pub proxies: Proxies,
     /// How requests are logged; None for not at all.
     pub log: Option<log::Format>,
     /// Whether anybody looks at the latest events.
@@ -134,7 +141,7 @@ impl App {
         counters: Arc<Counters>,
         recent: Arc<Recent>,
     ) -> Self {
-        let common = [CommonFields::new(settings.cors.clone()), CommonFields::new(None)];
+        let common = [CommonFields::new(settings.cors.as_ref()), CommonFields::new(None)];
         let (ids, now, lines) = (RequestIds::new(), Now::default(), Vec::new());
         Self { settings, credentials, observer, counters, recent, ids, common, now, lines }
     }
@@ -158,12 +165,16 @@ impl App {
     /// Decodes a request: adds its command to the batch, or finds its response.
     pub fn decode(&mut self, source: Source, request: &Request, turn: &mut Turn) -> Exchange {
         let head = &request.head;
+        let source = self.behind_proxies(source, head, request.bytes);
         let mut user = Word::default();
         let plan = match source.side {
             Side::Public => self.route(request, &mut user, &mut turn.batch),
             Side::Admin => self.route_admin(request, source.peer, &mut user, &mut turn.batch),
         };
-        let plan = plan.unwrap_or_else(|problem| Plan::Reply(Reply::Problem(problem)));
+        let plan = match self.preflight(source.side, request, &mut turn.texts) {
+            Some(names) => Plan::Reply(cors::reply(&plan, names)),
+            None => plan.unwrap_or_else(|problem| Plan::Reply(Reply::Problem(problem))),
+        };
         let persistence = match (head.keep_alive, head.version) {
             // What follows a CONNECT would be meant for the server that the client believes to be connected to.
             _ if head.method == Method::Connect => Persistence::Close,
@@ -216,8 +227,11 @@ impl App {
         known: Option<(&Head, &[u8])>,
         turn: &mut Turn,
     ) -> Exchange {
+        let source = known.map_or(source, |(head, bytes)| self.behind_proxies(source, head, bytes));
         let plan = Plan::Reply(Reply::Problem(problem));
-        Exchange { persistence: Persistence::Close, plan, ..self.exchange(source, known, turn) }
+        let exchange =
+            Exchange { persistence: Persistence::Close, plan, ..self.exchange(source, known, turn) };
+        self.refused_readably(exchange, problem, known, &mut turn.texts)
     }
 
     /// An exchange with what the head says of itself, as far as there is one.
@@ -225,6 +239,7 @@ impl App {
         let mut exchange = Exchange::interim(source);
         if let Some((head, bytes)) = known {
             exchange.method = head.method;
+            exchange.origin = self.granted(source.side, head, bytes, &mut turn.texts);
             if !head.request_id.is_empty() {
                 exchange.request_id = turn.texts.add(head.request_id.of(bytes));
             }
@@ -237,6 +252,15 @@ impl App {
             exchange.request_id = self.ids.next(&mut turn.texts);
         }
         exchange
+    }
+
+    /// The source as the proxies name it, if it is one of them.
+    fn behind_proxies(&self, source: Source, head: &Head, bytes: &[u8]) -> Source {
+        if head.forwarded_for.is_empty() || !self.settings.proxies.contain(source.peer.ip()) {
+            return source;
+        }
+        let client = self.settings.proxies.client(head.forwarded_for.of(bytes));
+        Source { peer: client.map_or(source.peer, |client| SocketAddr::new(client, 0)), ..source }
     }
 
     /// Appends the response to `out`; then counts and logs it. `page` is what the observer has put together for it, if it
@@ -254,6 +278,7 @@ impl App {
         let mut start = response::ResponseStart {
             out,
             common: &self.common[exchange.source.side as usize],
+            origin: turn.texts.get(exchange.origin),
             request_id: turn.texts.get(exchange.request_id),
             persistence,
             head_only: exchange.method == Method::Head,
@@ -263,7 +288,7 @@ impl App {
                 let entry = &turn.batch.entries[entry as usize];
                 response::outcome(&mut start, &self.settings, entry, &turn.batch)
             }
-            Plan::Reply(reply) => response::reply(&mut start, &*self.observer, reply),
+            Plan::Reply(reply) => response::reply(&mut start, &*self.observer, &turn.texts, reply),
             Plan::Observe(view) => response::view(&mut start, view, page),
             Plan::Continue => return start.out.extend_from_slice(CONTINUE),
         };

@@ -3,7 +3,7 @@
 //! *Invariant:* a key that leaves here is UTF-8 of the contract's length without control characters, so that NUL can
 //! stand between id and device.
 
-use super::auth::is_plain;
+use crate::codec::text::{self, TextError};
 use crate::codec::urlencoded;
 use crate::streams::arena::{Arena, Word};
 use crate::streams::batch::Asked;
@@ -101,14 +101,10 @@ fn text(raw: &[u8], name: &'static str, most: usize, arena: &mut Arena<Asked>) -
     if decoded.len() > most {
         return Err(QueryError::TooLong(name, most));
     }
-    if is_plain(decoded) {
-        return Ok(());
-    }
-    let text = std::str::from_utf8(decoded).map_err(|_| QueryError::Utf8(name))?;
-    if text.chars().any(char::is_control) {
-        return Err(QueryError::Control(name));
-    }
-    Ok(())
+    text::check(decoded).map_err(|error| match error {
+        TextError::Utf8 => QueryError::Utf8(name),
+        TextError::Control => QueryError::Control(name),
+    })
 }
 
 #[cfg(test)]

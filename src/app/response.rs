@@ -2,6 +2,7 @@
 //!
 //! *Invariant:* `endpoint` is null exactly where `canWatch` is false, or where no single stream is meant.
 
+use super::exchange::Noted;
 use super::problem::{self, Problem};
 use super::{Observer, Reply, Settings, View, endpoint, metrics, page};
 use crate::codec::{decimal, json};
@@ -18,6 +19,7 @@ const JSON: &str = "application/json";
 pub(super) struct ResponseStart<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) common: &'a CommonFields,
+    pub(super) origin: &'a [u8],
     pub(super) request_id: &'a [u8],
     pub(super) persistence: Persistence,
     pub(super) head_only: bool,
@@ -25,7 +27,8 @@ pub(super) struct ResponseStart<'a> {
 
 impl ResponseStart<'_> {
     fn status(&mut self, status: Status) -> Response<'_> {
-        Response::begin(self.out, status, self.common, self.request_id, self.persistence, self.head_only)
+        let Self { common, origin, request_id, persistence, head_only, .. } = *self;
+        Response::begin(self.out, status, common, origin, request_id, persistence, head_only)
     }
 }
 
@@ -217,23 +220,23 @@ fn name(key: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Writes a response that needed no store; returns the status.
-pub(super) fn reply(start: &mut ResponseStart, observer: &dyn Observer, reply: Reply) -> Status {
+pub(super) fn reply(
+    start: &mut ResponseStart,
+    observer: &dyn Observer,
+    texts: &Arena<Noted>,
+    reply: Reply,
+) -> Status {
     match reply {
         Reply::Problem(problem) => return self::problem(start, problem),
         Reply::Ready if !observer.is_ready() => return self::problem(start, Problem::Stopping),
         Reply::Options(allow) => {
-            let grants_cors = start.common.grants_cors();
             let mut answer = start.status(Status::NoContent);
             answer.field("Allow", allow.as_bytes());
-            if grants_cors {
-                answer.field("Access-Control-Allow-Methods", allow.as_bytes());
-                answer.field(
-                    "Access-Control-Allow-Headers",
-                    b"Authorization, Content-Type, X-Request-Id, traceparent",
-                );
-                answer.field("Access-Control-Max-Age", b"86400");
-            }
             answer.without_content();
+            return Status::NoContent;
+        }
+        Reply::Preflight(allow, names) => {
+            preflight(start, allow, texts.get(names));
             return Status::NoContent;
         }
         Reply::Healthy | Reply::Ready => {
@@ -259,6 +262,19 @@ pub(super) fn view(start: &mut ResponseStart, view: View, page: Option<&[u8]>) -
     };
     start.status(Status::Ok).content(media_type, |out| out.extend_from_slice(page));
     Status::Ok
+}
+
+/// Grants all methods, also those that the path lacks: only then can a script read the 405.
+fn preflight(start: &mut ResponseStart, allow: &str, names: &[u8]) {
+    let mut answer = start.status(Status::NoContent);
+    if !allow.is_empty() {
+        answer.field("Allow", allow.as_bytes());
+    }
+    let usual = b"Authorization, Content-Type, X-Request-Id, traceparent";
+    answer.field("Access-Control-Allow-Methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    answer.field("Access-Control-Allow-Headers", if names.is_empty() { usual } else { names });
+    answer.field("Access-Control-Max-Age", b"86400");
+    answer.without_content();
 }
 
 fn problem(start: &mut ResponseStart, problem: Problem) -> Status {

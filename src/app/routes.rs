@@ -11,7 +11,7 @@ use super::counters::Counter;
 use super::exchange::{Plan, Reply, View};
 use super::problem::Problem;
 use super::query::Query;
-use crate::codec::urlencoded;
+use crate::codec::{text, urlencoded};
 use crate::http::Method;
 use crate::http::conn::Request;
 use crate::streams::arena::Word;
@@ -215,7 +215,7 @@ fn decode_user(name: &[u8], batch: &mut Batch) -> Result<Word<Asked>, Problem> {
         urlencoded::decode(part, batch.arena.bytes()).map_err(|_| Problem::User)?;
     }
     let word = batch.arena.since(mark);
-    if auth::is_user(batch.arena.get(word)) { Ok(word) } else { Err(Problem::User) }
+    if text::is_user_id(batch.arena.get(word)) { Ok(word) } else { Err(Problem::User) }
 }
 
 /// Whether `host` is a name that anybody could have pointed at this machine.

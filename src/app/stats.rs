@@ -120,7 +120,7 @@ fn event(event: &Event, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::app::counters::Counters;
-    use crate::config::Template;
+    use crate::codec::template::Template;
     use crate::http::Method;
     use crate::http::status::Status;
     use crate::streams::account::WhenFull;
@@ -169,6 +169,7 @@ mod tests {
             when_full: WhenFull::Refuse,
             endpoint: Template::parse("/{id}").unwrap(),
             cors: None,
+            proxies: Default::default(),
             log: None,
             keep_recent: true,
         };

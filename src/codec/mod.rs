@@ -9,4 +9,6 @@ pub mod hex;
 pub mod json;
 pub mod resp;
 pub mod sha256;
+pub mod template;
+pub mod text;
 pub mod urlencoded;

@@ -3,27 +3,36 @@
 //! ```text
 //! arguments, environment ──▶ parse ──▶ Invocation::Serve(Config)
 //!                              │ reads by
-//!                            table ──▶ --help            each row sets one field, through values and template
+//!                            table ──▶ --help            each row sets one field, through values
 //! ```
 //!
 //! *Invariant:* nothing here opens a socket or a file, starts a thread or reads a clock, nor asks the system for
 //! arguments, environment or cores: all three are handed in.
 
 mod parse;
+
+mod env;
+
+mod suggest;
+
+mod help;
+
 mod table;
-mod template;
+
 mod values;
 
 use core::net::SocketAddr;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::codec::template::Template;
+use crate::http::forwarded::Proxies;
+use crate::http::origin::Origins;
 use crate::streams::account::WhenFull;
 use crate::time::Millis;
 
 pub use parse::parse;
 pub use table::{Opt, options};
-pub use template::{Part, Template};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +52,11 @@ pub enum Invocation {
 /// How to serve. The table of [`options`] says what each field is for and which values it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where clients connect. Port 0 leaves the choice to the system.
+    /// Where clients connect. Port 0 leaves the choice to the system; `[::]` is every interface, IPv4 too.
     pub listen: SocketAddr,
     /// Where operators connect, never the same as `listen`; `None` for `off`.
     pub admin: Option<SocketAddr>,
-    /// Streams that a user without a limit of their own may play at once: 1 to 1,000.
+    /// Streams that a user without a limit of their own may play at once: 0 to 1,000.
     pub limit: u32,
     /// How long a stream lives without being renewed: 1 s to 24 h.
     pub lease: Millis,
@@ -55,8 +64,10 @@ pub struct Config {
     pub when_full: WhenFull,
     /// Where a player goes next.
     pub endpoint: Template,
-    /// The origin whose pages may call from a browser, in lower case and without a final slash, or `*`.
-    pub cors: Option<String>,
+    /// The origins whose pages may call from a browser; `None` for those of no other origin than the server's.
+    pub cors: Option<Origins>,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Proxies,
     /// Who gets in.
     pub credentials: Mode,
     /// Where streams are kept.
@@ -65,6 +76,10 @@ pub struct Config {
     pub workers: usize,
     /// Client connections at once: 1 to 1,000,000.
     pub max_connections: usize,
+    /// How long a connection may wait for its next request: 1 s to 1 h.
+    pub idle: Millis,
+    /// How long new connections are still taken after the signal to stop: at most 1 h.
+    pub drain: Millis,
     /// How long stopping may wait for what is under way: at most 1 h.
     pub grace: Millis,
     /// How requests are logged.
@@ -115,7 +130,7 @@ pub enum TokenKind {
     /// A random one, and the line for the users file that lets it in: `user:sha256[:limit[:admin]]`. The user does
     /// not begin with `#`, which would make that line a comment.
     Listed {
-        /// The user's own limit: 1 to 1,000.
+        /// The user's own limit: 0 to 1,000.
         limit: Option<u32>,
         /// Whether the user may make the admin listener's changing calls.
         admin: bool,
@@ -124,7 +139,7 @@ pub enum TokenKind {
     Signed {
         /// The file with the key.
         secret: PathBuf,
-        /// The limit it carries: 1 to 1,000.
+        /// The limit it carries: 0 to 1,000.
         limit: Option<u32>,
         /// How long it holds: 1 s to 3,650 days.
         ttl: Millis,

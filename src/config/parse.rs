@@ -7,15 +7,18 @@ use std::ffi::OsString;
 use std::iter::Peekable;
 use std::slice;
 
-use super::table::{self, DEFAULT_LISTEN, Opt, TOKEN_OPTIONS, TokenFlags, options};
+use super::env::Env;
+use super::suggest::{closest, is_config_file};
+use super::table::{DEFAULT_LISTEN, Opt, TOKEN_OPTIONS, TokenFlags, options};
 use super::values::{address, health_url, reach, switch, user};
-use super::{CheckArgs, Config, Invocation, TokenArgs, TokenKind, UsageError};
+use super::{CheckArgs, Config, Invocation, TokenArgs, TokenKind, UsageError, help};
 use crate::time::Millis;
 
 /// Reads the arguments, without the program's name, and for what they leave open the environment. `cores` is how many
-/// workers to run when nobody says.
+/// workers to run when neither says.
 ///
-/// A flag wins over its variable, and an empty variable counts as none. A flag that says who gets in
+/// A flag wins over its variable, and an empty variable counts as none. A variable whose name begins with `STREAMER_` has
+/// to be an option's. A flag that says who gets in
 /// (`--open`, `--users`, `--secret`) wins over the variables of all three.
 ///
 /// # Errors
@@ -23,25 +26,26 @@ use crate::time::Millis;
 /// For the first argument or variable that cannot be taken, in one line.
 pub fn parse(
     args: impl Iterator<Item = impl Into<OsString>>,
-    env: impl Fn(&str) -> Option<String>,
+    env: impl Iterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     cores: usize,
 ) -> Result<Invocation, UsageError> {
+    let env = Env::new(env);
     let args = args.map(|arg| utf8(arg.into())).collect::<Result<Vec<_>, _>>()?;
     let (command, args) = match args.split_first() {
         Some((first, rest)) if !first.starts_with('-') => (first.as_str(), rest),
         _ => ("serve", args.as_slice()),
     };
     if asks_for(args, ["--help", "-h"]) {
-        return help(command).map(Invocation::Help);
+        return help_for(command).map(Invocation::Help);
     }
     if asks_for(args, ["--version", "-V"]) {
         return Ok(Invocation::Version(concat!("streamer ", env!("CARGO_PKG_VERSION"), "\n").into()));
     }
     match command {
-        "serve" => serve(args, env, cores).map(Invocation::Serve),
+        "serve" => serve(args, &env, cores).map(Invocation::Serve),
         "token" => token(args).map(Invocation::Token),
-        "check" => check(args, env).map(Invocation::Check),
-        "help" => help(args.first().map_or("serve", String::as_str)).map(Invocation::Help),
+        "check" => check(args, &env).map(Invocation::Check),
+        "help" => help_for(args.first().map_or("serve", String::as_str)).map(Invocation::Help),
         _ => Err(unknown_command(command)),
     }
 }
@@ -56,11 +60,11 @@ fn asks_for(args: &[String], names: [&str; 2]) -> bool {
     args.iter().take_while(|arg| *arg != "--").any(|arg| names.contains(&arg.as_str()))
 }
 
-fn help(command: &str) -> Result<String, UsageError> {
+fn help_for(command: &str) -> Result<String, UsageError> {
     match command {
-        "serve" | "help" => Ok(table::help()),
-        "token" => Ok(table::token_help()),
-        "check" => Ok(table::check_help()),
+        "serve" | "help" => Ok(help::serve()),
+        "token" => Ok(help::token()),
+        "check" => Ok(help::check()),
         _ => Err(unknown_command(command)),
     }
 }
@@ -74,14 +78,15 @@ fn unknown_command(command: &str) -> UsageError {
 /// The ways to say who gets in, one of which is taken.
 const MODES: [&str; 3] = ["open", "users", "secret"];
 
-fn serve(args: &[String], env: impl Fn(&str) -> Option<String>, cores: usize) -> Result<Config, UsageError> {
+fn serve(args: &[String], env: &Env, cores: usize) -> Result<Config, UsageError> {
     let given = Given::read("streamer", options(), args)?;
+    env.check()?;
     given.at_most_words(0, "serve takes flags alone, and a command comes before them")?;
 
     let mut config = Config::unset(cores);
     let mut modes = Vec::new();
     for opt in options() {
-        let Some((source, text)) = choose(opt, &given, &env)? else { continue };
+        let Some((source, text)) = choose(opt, &given, env)? else { continue };
         (opt.set)(&mut config, &text).map_err(|said| UsageError(format!("{source}: {said}")))?;
         if MODES.contains(&opt.name) {
             modes.push(source);
@@ -93,21 +98,20 @@ fn serve(args: &[String], env: impl Fn(&str) -> Option<String>, cores: usize) ->
 }
 
 /// Where an option is set, and to which text: by its flag, else by its variable, else by default.
-fn choose(
-    opt: &Opt,
-    given: &Given<Config>,
-    env: impl Fn(&str) -> Option<String>,
-) -> Result<Option<(String, String)>, UsageError> {
+fn choose(opt: &Opt, given: &Given<Config>, env: &Env) -> Result<Option<(String, String)>, UsageError> {
     let flag = format!("--{}", opt.name);
     if let Some(text) = given.text(opt.name) {
         return Ok(Some((flag, text.into())));
     }
     let is_settled = MODES.contains(&opt.name) && MODES.iter().any(|mode| given.text(mode).is_some());
     let variable = opt.variable();
-    match env(&variable).filter(|text| !text.is_empty() && !is_settled) {
-        Some(text) if opt.value.is_some() => Ok(Some((variable, text))),
+    if is_settled {
+        return Ok(None);
+    }
+    match env.get(&variable)? {
+        Some(text) if opt.value.is_some() => Ok(Some((variable, text.into()))),
         Some(text) => {
-            let is_on = switch(&text).map_err(|said| UsageError(format!("{variable}: {said}")))?;
+            let is_on = switch(text).map_err(|said| UsageError(format!("{variable}: {said}")))?;
             Ok(is_on.then(|| (variable, String::new())))
         }
         None => Ok(opt.default.map(|text| (flag, text.into()))),
@@ -183,7 +187,7 @@ fn token_kind(user: &str, flags: TokenFlags) -> Result<TokenKind, &'static str> 
     }
 }
 
-fn check(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<CheckArgs, UsageError> {
+fn check(args: &[String], env: &Env) -> Result<CheckArgs, UsageError> {
     let given = Given::<()>::read("streamer check", &[], args)?;
     given.at_most_words(1, "check takes one URL")?;
     let url = match given.words.first() {
@@ -195,10 +199,9 @@ fn check(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<CheckA
 }
 
 /// Where a server listens that was started with the same environment and no flags.
-fn listening(env: impl Fn(&str) -> Option<String>) -> Result<SocketAddr, UsageError> {
-    let text = env("STREAMER_LISTEN").filter(|text| !text.is_empty());
-    address(text.as_deref().unwrap_or(DEFAULT_LISTEN))
-        .map_err(|said| UsageError(format!("STREAMER_LISTEN: {said}")))
+fn listening(env: &Env) -> Result<SocketAddr, UsageError> {
+    let text = env.get("STREAMER_LISTEN")?;
+    address(text.unwrap_or(DEFAULT_LISTEN)).map_err(|said| UsageError(format!("STREAMER_LISTEN: {said}")))
 }
 
 /// The arguments of a command, told apart but not yet understood.
@@ -272,35 +275,11 @@ fn read_flag<T>(
 
 fn unknown_flag<T>(command: &str, table: &[Opt<T>], flag: &str) -> UsageError {
     let names: Vec<_> = table.iter().map(|opt| opt.name).chain(["help", "version"]).collect();
-    let hint = closest(flag.trim_start_matches('-'), &names)
-        .map_or(format!("{command} --help lists those there are"), |name| format!("did you mean --{name}?"));
+    let written = flag.trim_start_matches('-');
+    let hint = match closest(written, &names) {
+        Some(name) => format!("did you mean --{name}?"),
+        None if is_config_file(written) => "there is no configuration file; write flags or variables".into(),
+        None => format!("{command} --help lists those there are"),
+    };
     UsageError(format!("there is no flag {}: {hint}", flag.escape_debug()))
-}
-
-/// The name that was probably meant: the nearest of those for which at most every third letter is wrong.
-fn closest<'a>(written: &str, names: &[&'a str]) -> Option<&'a str> {
-    let edits_allowed = |name: &str| (name.len() / 3).clamp(1, 2);
-    (0..=2).find_map(|edits| {
-        let mut worth_it = names.iter().copied().filter(|name| edits <= edits_allowed(name));
-        worth_it.find(|name| is_near(written.as_bytes(), name.as_bytes(), edits))
-    })
-}
-
-/// Whether at most `edits` insertions, deletions, replacements and swaps of neighbours turn one into the other.
-fn is_near(a: &[u8], b: &[u8], edits: usize) -> bool {
-    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-    let (a, b) = (&a[same..], &b[same..]);
-    let Some(edits) = edits.checked_sub(1) else { return a == b };
-    match (a, b) {
-        ([], []) => true,
-        ([], [_, b @ ..]) => is_near(a, b, edits),
-        ([_, a @ ..], []) => is_near(a, b, edits),
-        ([a0, a_rest @ ..], [b0, b_rest @ ..]) => {
-            let is_swap = a_rest.first() == Some(b0) && b_rest.first() == Some(a0);
-            is_near(a_rest, b_rest, edits)
-                || is_near(a_rest, b, edits)
-                || is_near(a, b_rest, edits)
-                || (is_swap && is_near(&a_rest[1..], &b_rest[1..], edits))
-        }
-    }
 }

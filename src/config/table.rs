@@ -1,13 +1,15 @@
-//! One row an option, from which everything else follows: flags, variables, defaults and the text of `--help`.
+//! One row an option, from which everything else follows: flags, variables, defaults and the rows of `--help`.
 //!
 //! *Invariant:* what an option is called, takes and defaults to is said nowhere else; the rules between options are
 //! in `parse`.
 
 use std::path::PathBuf;
 
-use super::template::Template;
-use super::values::{address, address_or_off, choice, file, number, origin, size, span, store};
+use super::values::{address, address_or_off, choice, file, limit, size, span, store};
 use super::{Config, LogFormat, Mode};
+use crate::codec::template::Template;
+use crate::http::forwarded::Proxies;
+use crate::http::origin::Origins;
 use crate::streams::account::WhenFull;
 use crate::time::Millis;
 
@@ -45,12 +47,12 @@ pub fn options() -> &'static [Opt] {
     OPTIONS
 }
 
-const OPTIONS: &[Opt] = &[
+pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "listen",
         value: Some("ADDR:PORT"),
         default: Some(DEFAULT_LISTEN),
-        help: "Where clients connect; :8000 is every interface",
+        help: "Where clients connect; :8000 is every interface, also IPv6",
         set: |config, text| address(text).map(|address| config.listen = address),
     },
     Opt {
@@ -64,8 +66,8 @@ const OPTIONS: &[Opt] = &[
         name: "limit",
         value: Some("N"),
         default: Some("3"),
-        help: "Streams a user may play at once, 1 to 1000",
-        set: |config, text| number(text, 1, 1000).map(|limit| config.limit = limit),
+        help: "Streams a user may play at once, 0 to 1000",
+        set: |config, text| limit(text).map(|limit| config.limit = limit),
     },
     Opt {
         name: "lease",
@@ -92,10 +94,17 @@ const OPTIONS: &[Opt] = &[
     },
     Opt {
         name: "cors",
-        value: Some("ORIGIN"),
+        value: Some("ORIGIN,..."),
         default: None,
-        help: "Whose pages may call from a browser: https://app.example, or * for any",
-        set: |config, text| origin(text).map(|origin| config.cors = Some(origin)),
+        help: "Whose pages may call from a browser: https://*.app.example, null or *",
+        set: |config, text| Origins::parse(text).map(|origins| config.cors = Some(origins)),
+    },
+    Opt {
+        name: "proxy",
+        value: Some("NET,..."),
+        default: None,
+        help: "Peers whose X-Forwarded-For names the client for the log: 10.0.0.0/8,::1",
+        set: |config, text| Proxies::parse(text).map(|proxies| config.proxies = proxies),
     },
     Opt {
         name: "open",
@@ -143,6 +152,24 @@ const OPTIONS: &[Opt] = &[
         set: |config, text| size(text, 1, 1_000_000).map(|most| config.max_connections = most),
     },
     Opt {
+        name: "idle",
+        value: Some("TIME"),
+        default: Some("75s"),
+        help: "How long a connection may be idle, 1s to 1h",
+        set: |config, text| {
+            span(text, Millis::from_secs(1), Millis::from_secs(3600)).map(|idle| config.idle = idle)
+        },
+    },
+    Opt {
+        name: "drain",
+        value: Some("TIME"),
+        default: Some("0s"),
+        help: "How long a stop still takes new connections, 0s to 1h",
+        set: |config, text| {
+            span(text, Millis::ZERO, Millis::from_secs(3600)).map(|drain| config.drain = drain)
+        },
+    },
+    Opt {
         name: "grace",
         value: Some("TIME"),
         default: Some("10s"),
@@ -171,7 +198,8 @@ const LOG_FORMATS: [(&str, LogFormat); 3] =
 const MOST_WORKERS: u32 = 1024;
 
 impl Config {
-    /// Where reading begins. The defaults of the table overwrite everything but `cors`, `credentials` and `workers`.
+    /// Where reading begins. The defaults of the table overwrite everything but `cors`, `proxies`, `credentials` and
+    /// `workers`.
     pub(super) fn unset(cores: usize) -> Self {
         Self {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -181,10 +209,13 @@ impl Config {
             when_full: WhenFull::Refuse,
             endpoint: Template::default(),
             cors: None,
+            proxies: Proxies::default(),
             credentials: Mode::Open,
             store: super::StoreKind::Memory,
             workers: cores.clamp(1, MOST_WORKERS as usize),
             max_connections: 0,
+            idle: Millis::ZERO,
+            drain: Millis::ZERO,
             grace: Millis::ZERO,
             log: LogFormat::Off,
         }
@@ -222,8 +253,8 @@ pub(super) const TOKEN_OPTIONS: &[Opt<TokenFlags>] = &[
         name: "limit",
         value: Some("N"),
         default: None,
-        help: "Streams the user may play at once, 1 to 1000; the server's --limit unless given",
-        set: |flags, text| number(text, 1, 1000).map(|limit| flags.limit = Some(limit)),
+        help: "Streams the user may play at once, 0 to 1000; the server's --limit unless given",
+        set: |flags, text| limit(text).map(|limit| flags.limit = Some(limit)),
     },
     Opt {
         name: "admin",
@@ -236,75 +267,3 @@ pub(super) const TOKEN_OPTIONS: &[Opt<TokenFlags>] = &[
         },
     },
 ];
-
-/// The text of `streamer --help`.
-pub(super) fn help() -> String {
-    format!("{HELP_HEAD}{}{HELP_TAIL}", rows(OPTIONS))
-}
-
-/// The text of `streamer token --help`.
-pub(super) fn token_help() -> String {
-    format!("{TOKEN_HEAD}{}{TOKEN_TAIL}", rows(TOKEN_OPTIONS))
-}
-
-/// The text of `streamer check --help`.
-pub(super) fn check_help() -> String {
-    CHECK_HELP.into()
-}
-
-/// The options one below the other, what they are for aligned, their defaults in brackets.
-fn rows<T>(table: &[Opt<T>]) -> String {
-    let width = table.iter().map(|opt| opt.usage().len()).max().unwrap_or(0);
-    let row = |opt: &Opt<T>| {
-        let default = opt.default.map(|default| format!(" [{default}]")).unwrap_or_default();
-        format!("  {:width$}  {}{default}\n", opt.usage(), opt.help)
-    };
-    table.iter().map(row).collect()
-}
-
-const HELP_HEAD: &str = "\
-streamer tells a video platform whether a user may start one more stream.
-
-Usage:
-  streamer [serve] [FLAGS]       Serve until SIGTERM or SIGINT
-  streamer token USER [FLAGS]    Make a token for a user
-  streamer check [URL]           Ask a server for its health: exit 0 when it is well
-  streamer help [COMMAND]        Print this, or the help of a command; so do -h and --help
-  streamer --version             Print the version; so does -V
-
-Flags, with their defaults:
-";
-
-const HELP_TAIL: &str = "
-A TIME is a whole number and a unit: 500ms, 90s, 5m, 24h or 7d. A number alone counts seconds.
-Every flag has a variable: --when-full is STREAMER_WHEN_FULL, and STREAMER_OPEN=1 is --open.
-A flag wins over its variable, and an empty variable counts as none.
-Of --open, --users and --secret choose one; beyond a loopback address one is needed.
-Under --when-full report a stream too many goes through and is counted: for trying a limit out.
-";
-
-const TOKEN_HEAD: &str = "\
-Makes a token, which is the user's password.
-
-Usage:
-  streamer token USER [FLAGS]
-
-Without --secret: a random token, and the line to add to the file that --users names.
-With --secret: a signed token, which needs no line anywhere.
-
-Flags:
-";
-
-const TOKEN_TAIL: &str = "
-A USER is 1 to 256 bytes without colons and control characters. Variables are not read.
-";
-
-const CHECK_HELP: &str = "\
-Asks a server for its health, and exits 0 when it is well.
-
-Usage:
-  streamer check [URL]
-
-The URL is http://host:port[/path], whose path is /healthz unless given.
-Without a URL the server at STREAMER_LISTEN is asked, else the one at 127.0.0.1:8000.
-";

@@ -6,17 +6,18 @@ use std::ffi::OsString;
 
 use super::*;
 
-/// Parses `line` split at blanks; `env` is `NAME=value` with the prefix left out, also split at blanks.
+/// Parses `line` split at blanks; `env` is `NAME=value` with the prefix left out, also split at blanks. What belongs to
+/// others is in the environment too.
 fn read(line: &str, env: &str) -> Result<Invocation, UsageError> {
     read_args(&line.split_whitespace().collect::<Vec<_>>(), env)
 }
 
 fn read_args(args: &[&str], env: &str) -> Result<Invocation, UsageError> {
-    let variable = |name: &str| {
-        let name = name.strip_prefix("STREAMER_").unwrap();
-        env.split_whitespace().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(String::from)
-    };
-    parse(args.iter().copied(), variable, 4)
+    let ours = env.split_whitespace().filter_map(|pair| pair.split_once('='));
+    let ours = ours.map(|(name, value)| (format!("STREAMER_{name}"), value.to_owned()));
+    let others =
+        [("PATH", "/bin"), ("STREAM", "1"), ("LIMIT", "9")].map(|(name, value)| (name.into(), value.into()));
+    parse(args.iter().copied(), others.into_iter().chain(ours), 4)
 }
 
 #[track_caller]
@@ -55,10 +56,13 @@ fn has_the_defaults_of_the_contract() {
         when_full: WhenFull::Refuse,
         endpoint: Template::parse("/?id={id}").unwrap(),
         cors: None,
+        proxies: Proxies::default(),
         credentials: Mode::Open,
         store: StoreKind::Memory,
         workers: 4,
         max_connections: 10_000,
+        idle: Millis::from_secs(75),
+        drain: Millis::ZERO,
         grace: Millis::from_secs(10),
         log: LogFormat::Text,
     };
@@ -67,10 +71,12 @@ fn has_the_defaults_of_the_contract() {
     assert_eq!(serving("", "LIMIT= OPEN= USERS= LISTEN="), expected);
 }
 
+const NO_ENV: [(&str, &str); 0] = [];
+
 #[test]
 fn takes_cores_for_workers_within_bounds() {
     for (cores, workers) in [(0, 1), (1, 1), (64, 64), (1024, 1024), (1025, 1024)] {
-        let Ok(Invocation::Serve(config)) = parse([""; 0].into_iter(), |_| None, cores) else {
+        let Ok(Invocation::Serve(config)) = parse([""; 0].into_iter(), NO_ENV.into_iter(), cores) else {
             panic!("{cores}")
         };
         assert_eq!(config.workers, workers);
@@ -83,8 +89,9 @@ fn sets_each_option_by_flag_and_by_variable() {
         c.listen = "127.0.0.1:9000".parse().unwrap();
     });
     check("--listen [::1]:9000", "LISTEN=[::1]:9000", |c| c.listen = "[::1]:9000".parse().unwrap());
-    check("--admin :9001", "ADMIN=:9001", |c| c.admin = Some("0.0.0.0:9001".parse().unwrap()));
+    check("--admin :9001", "ADMIN=:9001", |c| c.admin = Some("[::]:9001".parse().unwrap()));
     check("--admin off", "ADMIN=off", |c| c.admin = None);
+    check("--limit 0", "LIMIT=0", |c| c.limit = 0);
     check("--limit 1000", "LIMIT=1000", |c| c.limit = 1000);
     check("--lease 5m", "LEASE=5m", |c| c.lease = Millis::from_secs(300));
     check("--when-full refuse", "WHEN_FULL=refuse", |c| c.when_full = WhenFull::Refuse);
@@ -94,9 +101,14 @@ fn sets_each_option_by_flag_and_by_variable() {
     });
     let template = |c: &mut Config| c.endpoint = Template::parse("/{id}/{device}?a=b").unwrap();
     check("--endpoint /{id}/{device}?a=b", "ENDPOINT=/{id}/{device}?a=b", template);
-    check("--cors https://app.example", "CORS=https://app.example", |c| {
-        c.cors = Some("https://app.example".into());
+    check("--cors https://a.example,null", "CORS=https://a.example,null", |c| {
+        c.cors = Some(Origins::parse("https://a.example,null").unwrap());
     });
+    check("--proxy 10.0.0.0/8,::1", "PROXY=10.0.0.0/8,::1", |c| {
+        c.proxies = Proxies::parse("10.0.0.0/8,::1").unwrap();
+    });
+    check("--idle 1h", "IDLE=1h", |c| c.idle = Millis::from_secs(3600));
+    check("--drain 5s", "DRAIN=5", |c| c.drain = Millis::from_secs(5));
     check("--open", "OPEN=1", |c| c.credentials = Mode::Open);
     check("--users u=1", "USERS=u=1", |c| c.credentials = Mode::Users("u=1".into()));
     check("--secret /run/key", "SECRET=/run/key", |c| c.credentials = Mode::Secret("/run/key".into()));
@@ -136,7 +148,7 @@ fn needs_to_know_who_gets_in_beyond_loopback() {
     for listen in ["127.0.0.1:80", "127.9.9.9:80", "localhost:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
         assert_eq!(serving(&format!("--listen {listen}"), "").credentials, Mode::Open);
     }
-    let expected = "0.0.0.0:8000 can be reached from other machines, so say who gets in: --open (anybody, with any \
+    let expected = "[::]:8000 can be reached from other machines, so say who gets in: --open (anybody, with any \
                     password), --users FILE (the users that the file lists) or --secret FILE (who holds a token \
                     signed with its key)";
     refused("--listen :8000", "", expected);
@@ -172,10 +184,10 @@ fn keeps_the_listeners_apart() {
 
 #[test]
 fn says_what_to_write_instead() {
-    refused("--limit 0", "", "--limit: write a whole number from 1 to 1000, not \"0\"");
-    refused("--limit=", "", "--limit: write a whole number from 1 to 1000, not \"\"");
-    refused("--limit -1", "", "--limit: write a whole number from 1 to 1000, not \"-1\"");
-    refused("", "LIMIT=1001", "STREAMER_LIMIT: write a whole number from 1 to 1000, not \"1001\"");
+    refused("--limit 1001", "", "--limit: write a whole number from 0 to 1000, not \"1001\"");
+    refused("--limit=", "", "--limit: write a whole number from 0 to 1000, not \"\"");
+    refused("--limit -1", "", "--limit: write a whole number from 0 to 1000, not \"-1\"");
+    refused("", "LIMIT=1001", "STREAMER_LIMIT: write a whole number from 0 to 1000, not \"1001\"");
     refused(
         "",
         "MAX_CONNECTIONS=many",
@@ -184,6 +196,13 @@ fn says_what_to_write_instead() {
     refused("--workers 1025", "", "--workers: write a whole number from 1 to 1024, not \"1025\"");
     refused("--lease 25h", "", "--lease: write a time from 1s to 24h, not \"25h\"");
     refused("--grace 61m", "", "--grace: write a time from 0s to 1h, not \"61m\"");
+    refused("--drain 61m", "", "--drain: write a time from 0s to 1h, not \"61m\"");
+    refused("--idle 0", "", "--idle: write a time from 1s to 1h, not \"0\"");
+    refused(
+        "--proxy lb.example",
+        "",
+        "--proxy: write addresses or networks with commas between them, as in 127.0.0.1,10.0.0.0/8,::1, not \"lb.example\"",
+    );
     let time = "--lease: \"soon\" is not a length of time; write a whole number and a unit: 500ms, 90s, 5m, 24h or 7d";
     refused("--lease soon", "", time);
     refused("--when-full drop", "", "--when-full: write refuse, replace-oldest or report, not \"drop\"");
@@ -240,7 +259,24 @@ fn guesses_what_was_meant() {
         let flag = written.split('=').next().unwrap();
         refused(written, "", &format!("there is no flag {flag}: did you mean {meant}?"));
     }
-    for written in ["--port", "--token", "--foo", "-", "-x", "--\u{1b}", "--é"] {
+    for (written, meant) in [
+        ("--port", "--listen"),
+        ("--host=0.0.0.0", "--listen"),
+        ("-p", "--listen"),
+        ("--threads", "--workers"),
+        ("--max-streams", "--limit"),
+        ("--origin", "--cors"),
+        ("--keep-alive", "--idle"),
+        ("--trusted-proxies", "--proxy"),
+    ] {
+        let flag = written.split('=').next().unwrap();
+        refused(written, "", &format!("there is no flag {flag}: did you mean {meant}?"));
+    }
+    for written in ["--config", "-c", "--config-file"] {
+        let said = "there is no configuration file; write flags or variables";
+        refused(&format!("{written} x"), "", &format!("there is no flag {written}: {said}"));
+    }
+    for written in ["--token", "--foo", "-", "-x", "--\u{1b}", "--é"] {
         let expected =
             format!("there is no flag {}: streamer --help lists those there are", written.escape_debug());
         refused(written, "", &expected);
@@ -251,6 +287,35 @@ fn guesses_what_was_meant() {
     refused("sevre", "", "there is no command \"sevre\": did you mean serve?");
     refused("start", "", "there is no command \"start\": write serve, token, check or help");
     refused("help start", "", "there is no command \"start\": write serve, token, check or help");
+}
+
+#[test]
+fn refuses_variables_that_no_option_reads() {
+    for (written, hint) in [
+        ("LIMT", "did you mean STREAMER_LIMIT?"),
+        ("MAX_CONNECTION", "did you mean STREAMER_MAX_CONNECTIONS?"),
+        ("PORT", "did you mean STREAMER_LISTEN?"),
+        ("limit", "did you mean STREAMER_LIMIT?"),
+        ("CONFIG", "there is no configuration file; write flags or variables"),
+        ("COLOUR_OF_THE_SKY", "every flag of streamer --help has one; unset it or rename it"),
+    ] {
+        let expected = format!("there is no variable STREAMER_{written}: {hint}");
+        refused("", &format!("LIMIT=3 {written}=8000"), &expected);
+        refused("", &format!("{written}="), &expected);
+    }
+    // A flag does not excuse it, but a token reads no variables, and a check only one.
+    assert!(read("--limit 3", "LIMT=3").is_err());
+    assert!(read("token alice", "LIMT=3").is_ok() && read("check", "LIMT=3").is_ok());
+}
+
+#[test]
+fn takes_no_offence_at_what_kubernetes_says_of_a_service_of_our_name() {
+    let links = "SERVICE_HOST=10.0.0.1 SERVICE_PORT=8000 SERVICE_PORT_HTTP=8000 PORT=tcp://10.0.0.1:8000 \
+                 PORT_8000_TCP=tcp://10.0.0.1:8000 PORT_8000_TCP_PROTO=tcp PORT_8000_TCP_PORT=8000 \
+                 PORT_8000_TCP_ADDR=10.0.0.1 API_SERVICE_HOST=10.0.0.2 API_PORT=tcp://10.0.0.2:80 \
+                 API_PORT_80_TCP_ADDR=10.0.0.2 API_PORT_80_TCP=tcp://10.0.0.2:80";
+    serving("", links);
+    assert!(read("", "API_PORT=80").is_err());
 }
 
 #[test]
@@ -290,7 +355,7 @@ fn refuses_tokens_that_cannot_be() {
         "--ttl: only signed tokens expire; add --secret FILE or leave out --ttl",
     );
     refused("token alice --secret key --ttl 0s", "", "--ttl: write a time from 1s to 3650d, not \"0s\"");
-    refused("token alice --limit 1001", "", "--limit: write a whole number from 1 to 1000, not \"1001\"");
+    refused("token alice --limit 1001", "", "--limit: write a whole number from 0 to 1000, not \"1001\"");
     refused("token alice --secret", "", "--secret needs a value; write --secret FILE");
 }
 
@@ -306,7 +371,8 @@ fn reads_whom_to_check() {
     check("check", "", "127.0.0.1:8000", "/healthz");
     check("check", "LISTEN=", "127.0.0.1:8000", "/healthz");
     check("check", "LISTEN=:9000", "127.0.0.1:9000", "/healthz");
-    check("check", "LISTEN=[::]:9000", "[::1]:9000", "/healthz");
+    check("check", "LISTEN=[::]:9000", "127.0.0.1:9000", "/healthz");
+    check("check", "LISTEN=[::1]:9000 LIMT=3", "[::1]:9000", "/healthz");
     check("check", "LISTEN=10.1.2.3:9000 LIMIT=nonsense", "10.1.2.3:9000", "/healthz");
     check("check http://localhost:8001/readyz", "LISTEN=nonsense", "localhost:8001", "/readyz");
     refused(
@@ -337,19 +403,19 @@ fn helps() {
         assert!(expected.ends_with('\n'));
         assert!(expected.lines().all(|line| line.chars().count() <= 100 && line.trim_end() == line));
     }
-    let help = table::help();
+    let help = help::serve();
     check(
         &["--help", "-h", "help", "serve --help", "help serve", "help --help", "--lmit --help", "--open -h"],
         &help,
     );
-    check(&["token --help", "token -h", "help token", "token a b --help"], &table::token_help());
-    check(&["check --help", "check -h", "help check"], &table::check_help());
+    check(&["token --help", "token -h", "help token", "token a b --help"], &help::token());
+    check(&["check --help", "check -h", "help check"], &help::check());
     for opt in options() {
         assert!(help.contains(&format!("\n  {} ", opt.usage())), "{}", opt.name);
         assert!(opt.default.is_none_or(|default| help.contains(&format!(" [{default}]\n"))), "{}", opt.name);
     }
     assert!(
-        help.contains("\n  --limit N            Streams a user may play at once, 1 to 1000 [3]\n"),
+        help.contains("\n  --limit N            Streams a user may play at once, 0 to 1000 [3]\n"),
         "{help}"
     );
 }
@@ -384,6 +450,9 @@ fn takes_arguments_with_blanks_as_they_are() {
 fn refuses_what_is_not_utf8() {
     use std::os::unix::ffi::OsStringExt;
     let args = [OsString::from("--users"), OsString::from_vec(b"u\xffx".to_vec())];
-    let said = parse(args.into_iter(), |_| None, 1).unwrap_err();
+    let said = parse(args.into_iter(), NO_ENV.into_iter(), 1).unwrap_err();
     assert_eq!(said.to_string(), r#"the argument "u\xFFx" is not UTF-8; write it in UTF-8"#);
+    let env = [("STREAMER_USERS", OsString::from_vec(b"u\xffx".to_vec()))];
+    let said = parse([""; 0].into_iter(), env.into_iter(), 1).unwrap_err();
+    assert_eq!(said.to_string(), r#"STREAMER_USERS: "u\xFFx" is not UTF-8; write it in UTF-8"#);
 }

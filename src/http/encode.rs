@@ -3,6 +3,7 @@
 //! *Invariant:* every answer that leaves here is complete: a status line of HTTP/1.1, `Date`, `Cache-Control`,
 //! `X-Request-Id`, and a `Content-Length` that is true (but for 1xx and 204).
 
+use super::origin::Origins;
 use super::status::Status;
 use crate::codec::decimal;
 use crate::time::{self, Timestamp};
@@ -14,19 +15,30 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub struct CommonFields {
     second: u64,
     lines: Vec<u8>,
-    /// `--cors`: what a browser has to be told beside every answer.
-    origin: Option<String>,
+    /// What a browser is told beside every answer, whoever asks.
+    cors: &'static [u8],
 }
 
-impl CommonFields {
-    /// For a server whose answers scripts from `origin` may read.
-    pub fn new(origin: Option<String>) -> Self {
-        Self { second: u64::MAX, lines: Vec::new(), origin }
-    }
+/// Which fields scripts may read besides those that they always may.
+macro_rules! expose {
+    () => {
+        "Access-Control-Expose-Headers: Accept-Patch, Accept-Post, Allow, Location, Retry-After, WWW-Authenticate, \
+         X-Request-Id\r\n"
+    };
+}
+const ANY_ORIGIN: &str = concat!("Access-Control-Allow-Origin: *\r\n", expose!());
+/// Which of them it was is written beside each answer.
+const LISTED_ORIGINS: &str = concat!("Vary: Origin\r\n", expose!());
 
-    /// Whether scripts of another origin may read the answers.
-    pub fn grants_cors(&self) -> bool {
-        self.origin.is_some()
+impl CommonFields {
+    /// For a server whose answers scripts of these origins may read.
+    pub fn new(origins: Option<&Origins>) -> Self {
+        let cors: &[u8] = match origins {
+            None => b"",
+            Some(Origins::Any) => ANY_ORIGIN.as_bytes(),
+            Some(Origins::Listed(_)) => LISTED_ORIGINS.as_bytes(),
+        };
+        Self { second: u64::MAX, lines: Vec::new(), cors }
     }
 
     /// Brings the date up to `wall`; cheap unless a second has passed.
@@ -39,15 +51,7 @@ impl CommonFields {
         self.lines.extend_from_slice(b"Date: ");
         time::http_date(wall, &mut self.lines);
         self.lines.extend_from_slice(b"\r\nCache-Control: no-store\r\n");
-        let Some(origin) = &self.origin else { return };
-        self.lines.extend_from_slice(b"Access-Control-Allow-Origin: ");
-        self.lines.extend_from_slice(origin.as_bytes());
-        self.lines.extend_from_slice(
-            b"\r\nAccess-Control-Expose-Headers: Location, Retry-After, WWW-Authenticate, X-Request-Id\r\n",
-        );
-        if origin != "*" {
-            self.lines.extend_from_slice(b"Vary: Origin\r\n");
-        }
+        self.lines.extend_from_slice(self.cors);
     }
 }
 
@@ -70,17 +74,23 @@ pub struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// Writes the status line and the fields that every answer has.
+    /// Writes the status line and the fields that every answer has. Scripts of `origin` may read it, unless that is empty.
     pub fn begin(
         out: &'a mut Vec<u8>,
         status: Status,
         common: &CommonFields,
+        origin: &[u8],
         request_id: &[u8],
         persistence: Persistence,
         head_only: bool,
     ) -> Self {
         out.extend_from_slice(status.line().as_bytes());
         out.extend_from_slice(&common.lines);
+        if !origin.is_empty() {
+            out.extend_from_slice(b"Access-Control-Allow-Origin: ");
+            out.extend_from_slice(origin);
+            out.extend_from_slice(b"\r\n");
+        }
         out.extend_from_slice(b"X-Request-Id: ");
         out.extend_from_slice(request_id);
         out.extend_from_slice(match persistence {
@@ -137,8 +147,8 @@ impl<'a> Response<'a> {
 mod tests {
     use super::*;
 
-    fn common(origin: Option<&str>) -> CommonFields {
-        let mut common = CommonFields::new(origin.map(String::from));
+    fn common(origins: Option<&str>) -> CommonFields {
+        let mut common = CommonFields::new(origins.map(|text| Origins::parse(text).unwrap()).as_ref());
         common.refresh(Timestamp::from_millis(784_111_777_999));
         common
     }
@@ -147,7 +157,7 @@ mod tests {
     fn check(length: usize, head_only: bool, persistence: Persistence, expected_fields: &str) {
         let mut out = b"before".to_vec();
         let common = common(None);
-        let mut answer = Response::begin(&mut out, Status::Ok, &common, b"id-1", persistence, head_only);
+        let mut answer = Response::begin(&mut out, Status::Ok, &common, b"", b"id-1", persistence, head_only);
         answer.field("Allow", b"GET");
         answer.content("text/plain", |out| out.resize(out.len() + length, b'x'));
         let content = if head_only { String::new() } else { "x".repeat(length) };
@@ -174,7 +184,7 @@ mod tests {
     #[test]
     fn a_204_has_neither_content_nor_length() {
         let mut out = Vec::new();
-        Response::begin(&mut out, Status::NoContent, &common(None), b"i", Persistence::Keep, false)
+        Response::begin(&mut out, Status::NoContent, &common(None), b"", b"i", Persistence::Keep, false)
             .without_content();
         let text = String::from_utf8(out).unwrap();
         assert!(
@@ -185,10 +195,22 @@ mod tests {
 
     #[test]
     fn every_answer_tells_a_browser_who_may_read_it() {
-        for (origin, vary) in [("https://app.example", true), ("*", false)] {
-            let lines = String::from_utf8(common(Some(origin)).lines).unwrap();
-            assert!(lines.contains(&format!("\r\nAccess-Control-Allow-Origin: {origin}\r\n")), "{lines}");
-            assert_eq!(lines.contains("\r\nVary: Origin\r\n"), vary, "{lines}");
+        for (origins, origin, vary, allowed) in [
+            (None, "", false, None),
+            (Some("*"), "", false, Some("*")),
+            (Some("https://app.example,null"), "", true, None),
+            (Some("https://app.example,null"), "null", true, Some("null")),
+        ] {
+            let mut out = Vec::new();
+            let (common, origin) = (common(origins), origin.as_bytes());
+            Response::begin(&mut out, Status::NoContent, &common, origin, b"i", Persistence::Keep, false)
+                .without_content();
+            let text = String::from_utf8(out).unwrap();
+            let field =
+                |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            assert_eq!(field("Access-Control-Allow-Origin"), allowed, "{text}");
+            assert_eq!(field("Vary").is_some(), vary, "{text}");
+            assert_eq!(field("Access-Control-Expose-Headers").is_some(), origins.is_some(), "{text}");
         }
     }
 

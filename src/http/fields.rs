@@ -18,14 +18,17 @@ const _: () = assert!(limits::HEAD <= u16::MAX as usize);
 enum Known {
     Host,
     Expect,
+    Origin,
     Connection,
     TraceParent,
     ContentType,
     RequestId,
     Authorization,
     ContentLength,
+    ForwardedFor,
     ContentEncoding,
     TransferEncoding,
+    CorsHeaders,
 }
 
 impl Known {
@@ -35,14 +38,17 @@ impl Known {
         match (name.len(), name[0] | 0x20) {
             (4, b'h') if is(name, b"host") => Some(Self::Host),
             (6, b'e') if is(name, b"expect") => Some(Self::Expect),
+            (6, b'o') if is(name, b"origin") => Some(Self::Origin),
             (10, b'c') if is(name, b"connection") => Some(Self::Connection),
             (11, b't') if is(name, b"traceparent") => Some(Self::TraceParent),
             (12, b'c') if is(name, b"content-type") => Some(Self::ContentType),
             (12, b'x') if is(name, b"x-request-id") => Some(Self::RequestId),
             (13, b'a') if is(name, b"authorization") => Some(Self::Authorization),
             (14, b'c') if is(name, b"content-length") => Some(Self::ContentLength),
+            (15, b'x') if is(name, b"x-forwarded-for") => Some(Self::ForwardedFor),
             (16, b'c') if is(name, b"content-encoding") => Some(Self::ContentEncoding),
             (17, b't') if is(name, b"transfer-encoding") => Some(Self::TransferEncoding),
+            (30, b'a') if is(name, b"access-control-request-headers") => Some(Self::CorsHeaders),
             _ => None,
         }
     }
@@ -96,6 +102,9 @@ impl Default for Fields {
             content_encoding: none,
             request_id: none,
             traceparent: none,
+            origin: none,
+            cors_headers: none,
+            forwarded_for: none,
             framing: Framing::Length(0),
             expects_continue: false,
             keep_alive: false,
@@ -128,6 +137,20 @@ impl Fields {
             Known::ContentLength => self.content_length(value),
             Known::TransferEncoding => self.transfer_encoding(value),
             Known::Authorization => self.once(known).map(|()| self.head.authorization = span),
+            Known::Origin => {
+                self.head.origin = span;
+                Ok(())
+            }
+            Known::CorsHeaders => {
+                self.head.cors_headers = span;
+                Ok(())
+            }
+            Known::ForwardedFor => {
+                let so_far = self.head.forwarded_for;
+                self.head.forwarded_for =
+                    if so_far.is_empty() { span } else { Span { end: span.end, ..so_far } };
+                Ok(())
+            }
             Known::ContentType => self.once(known).map(|()| self.head.content_type = span),
             Known::ContentEncoding => self.once(known).map(|()| self.head.content_encoding = span),
         }

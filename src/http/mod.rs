@@ -24,6 +24,10 @@ pub mod body;
 
 pub mod conn;
 
+pub mod origin;
+
+pub mod forwarded;
+
 pub mod encode;
 
 use std::ops::Range;
@@ -70,6 +74,12 @@ impl From<Span> for Range<usize> {
     fn from(span: Span) -> Self {
         span.start.into()..span.end.into()
     }
+}
+
+/// Whether this is a list of tokens (RFC 9110 section 5.6.1), as lists of field names are; an empty one is none.
+#[must_use]
+pub fn is_token_list(value: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').all(|element| scan::is_token(element.trim_ascii()))
 }
 
 /// The methods of RFC 9110 section 9.1 and RFC 5789. They are case-sensitive.
@@ -133,6 +143,12 @@ pub struct Head {
     pub request_id: Span,
     /// `traceparent`, the first one sent.
     pub traceparent: Span,
+    /// `Origin`, which browsers send across origins.
+    pub origin: Span,
+    /// `Access-Control-Request-Headers`, which browsers ask for leave with.
+    pub cors_headers: Span,
+    /// From the first `X-Forwarded-For` value to the end of the last one, with the lines between them.
+    pub forwarded_for: Span,
     /// How the content is delimited.
     pub framing: Framing,
     /// Whether `Expect: 100-continue` was sent, on 1.1.

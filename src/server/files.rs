@@ -3,9 +3,9 @@
 //! *Invariant:* a file that cannot be used changes nothing, and is told of with its name and line.
 
 use std::fmt::Write;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::app::auth::Credentials;
@@ -53,11 +53,11 @@ pub fn load(mode: &Mode) -> Result<(Credentials, String), String> {
 /// A sentence with the file, the line and what is wrong.
 pub fn keys(path: &Path) -> Result<Keys, String> {
     let mut text = Vec::new();
-    let file = open(path)?;
+    let file = open(path, "--secret")?;
     let read = file.take(MAX_SECRET + 1).read_to_end(&mut text);
-    if read.map_err(|error| format!("cannot read {}: {error}", path.display()))? as u64 > MAX_SECRET {
+    if read.map_err(|error| format!("--secret {}: {error}", path.display()))? as u64 > MAX_SECRET {
         return Err(format!(
-            "{} is larger than any list of keys; name the file with the keys",
+            "--secret {}: it is larger than any list of keys; name the file with the keys",
             path.display()
         ));
     }
@@ -68,19 +68,37 @@ fn users(path: &Path) -> Result<Users, String> {
     let mut lines = 0;
     if path.is_file() {
         // Counted first, so that the table is made once and in the right size. A pipe can be read only once.
-        let text = BufReader::with_capacity(1 << 16, open(path)?);
+        let text = BufReader::with_capacity(1 << 16, open(path, "--users")?);
         lines = text.split(b'\n').take_while(Result::is_ok).count();
     }
-    let text = BufReader::with_capacity(1 << 16, open(path)?);
+    let text = BufReader::with_capacity(1 << 16, open(path, "--users")?);
     let users = Users::read(text, lines).map_err(|(line, what)| at(path, line, &what))?;
     match users.count() {
-        0 => Err(format!("{} names no user; `streamer token USER` prints a line for it", path.display())),
+        0 => Err(format!(
+            "--users {}: it names no user; `streamer token USER` prints a line for it",
+            path.display()
+        )),
         _ => Ok(users),
     }
 }
 
-fn open(path: &Path) -> Result<File, String> {
-    File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))
+fn open(path: &Path, flag: &str) -> Result<File, String> {
+    let failed = |what: &str| format!("{flag} {}: {what}", path.display());
+    if path.is_dir() {
+        return Err(failed("this is a directory; name a file"));
+    }
+    File::open(path).map_err(|error| match (error.kind(), uid()) {
+        (ErrorKind::NotFound, _) => failed("there is no such file; write the path of one"),
+        (ErrorKind::PermissionDenied, Some(uid)) => {
+            failed(&format!("this process runs as uid {uid}, which may not read it; `chown {uid}` the file"))
+        }
+        _ => failed(&error.to_string()),
+    })
+}
+
+/// Whom this process runs as, where the system has a /proc to say it.
+fn uid() -> Option<u32> {
+    fs::metadata("/proc/self").ok().map(|metadata| metadata.uid())
 }
 
 fn at(path: &Path, line: usize, what: &str) -> String {

@@ -25,14 +25,13 @@ const MAX_ACCEPTED: usize = 256;
 /// How often to look whether the workers are done, while stopping.
 const STOP_TICK: Duration = Duration::from_millis(5);
 
-const PUBLIC: u64 = 0;
-const ADMIN: u64 = 1;
-const SIGNALS: u64 = 2;
+/// The token of the signals; a socket's is its index.
+const SIGNALS: u64 = u64::MAX;
 
 /// The listening sockets, and whom they deal to.
 pub struct Listener {
-    public: Option<TcpListener>,
-    admin: Option<TcpListener>,
+    /// None once they are closed.
+    sockets: Vec<(Side, Option<TcpListener>)>,
     /// A byte a signal: its number.
     signals: UnixStream,
     poller: Poller,
@@ -58,8 +57,7 @@ enum Heard {
 impl Listener {
     /// A listener that has not begun.
     pub fn new(
-        public: TcpListener,
-        admin: Option<TcpListener>,
+        sockets: Vec<(Side, TcpListener)>,
         signals: UnixStream,
         shared: Arc<Shared>,
         inboxes: Vec<Arc<Inbox>>,
@@ -68,16 +66,13 @@ impl Listener {
         let mut poller = Poller::new(8)?;
         signals.set_nonblocking(true)?;
         poller.add(signals.as_fd(), SIGNALS)?;
-        for (listener, token) in [(Some(&public), PUBLIC), (admin.as_ref(), ADMIN)] {
-            let Some(listener) = listener else { continue };
-            listener.set_nonblocking(true)?;
-            sys::set_backlog(listener.as_fd(), 4096)?;
-            poller.add(listener.as_fd(), token)?;
+        for ((_, socket), token) in sockets.iter().zip(0..) {
+            socket.set_nonblocking(true)?;
+            sys::set_backlog(socket.as_fd(), 4096)?;
+            poller.add(socket.as_fd(), token)?;
         }
-        let public = Some(public);
         Ok(Self {
-            public,
-            admin,
+            sockets: sockets.into_iter().map(|(side, socket)| (side, Some(socket))).collect(),
             signals,
             poller,
             shared,
@@ -122,8 +117,7 @@ impl Listener {
         let mut timeout = tick;
         if std::mem::take(&mut self.more) {
             timeout = Some(Duration::ZERO);
-            self.accept_all(Side::Public);
-            self.accept_all(Side::Admin);
+            self.accept_everywhere();
         }
         if self.retry {
             // Slept and not waited: a level-triggered poller would tell of the same connection at once, and again.
@@ -136,14 +130,12 @@ impl Listener {
         }
         let mut heard = Vec::new();
         if std::mem::take(&mut self.retry) {
-            self.accept_all(Side::Public);
-            self.accept_all(Side::Admin);
+            self.accept_everywhere();
         }
         for event in &*events {
             match event.token {
-                PUBLIC => self.accept_all(Side::Public),
-                ADMIN => self.accept_all(Side::Admin),
-                _ => heard.extend(self.hear()),
+                SIGNALS => heard.extend(self.hear()),
+                socket => self.accept_all(socket as usize),
             }
         }
         heard
@@ -166,19 +158,29 @@ impl Listener {
     fn stop(&mut self) {
         for _ in 0..16 {
             self.more = false;
-            self.accept_all(Side::Public);
+            self.accept_everywhere();
             if !self.more {
                 break;
             }
         }
-        if let Some(public) = self.public.take() {
-            self.poller.remove(public.as_fd());
+        for (side, socket) in &mut self.sockets {
+            if *side == Side::Public
+                && let Some(socket) = socket.take()
+            {
+                self.poller.remove(socket.as_fd());
+            }
         }
         self.shared.stopping.store(true, Relaxed);
         self.inboxes.iter().for_each(|inbox| inbox.ring());
     }
 
-    fn accept_all(&mut self, side: Side) {
+    fn accept_everywhere(&mut self) {
+        (0..self.sockets.len()).for_each(|index| self.accept_all(index));
+    }
+
+    /// Accepts what waits at one socket.
+    fn accept_all(&mut self, index: usize) {
+        let side = self.sockets[index].0;
         let most = self.shared.most[side as usize] + self.shared.most_refused;
         for _ in 0..MAX_ACCEPTED {
             if self.shared.open[side as usize].load(Relaxed) >= most {
@@ -186,11 +188,7 @@ impl Listener {
                 self.retry = true;
                 return;
             }
-            let listener = match side {
-                Side::Public => self.public.as_ref(),
-                Side::Admin => self.admin.as_ref(),
-            };
-            match listener.map(TcpListener::accept) {
+            match self.sockets[index].1.as_ref().map(TcpListener::accept) {
                 None => return,
                 Some(Ok((stream, peer))) => self.deal(stream, canonical(peer), side),
                 Some(Err(error)) => match error.kind() {

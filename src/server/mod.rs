@@ -31,7 +31,7 @@ mod clock;
 
 mod files;
 
-use core::net::SocketAddr;
+use core::net::{Ipv6Addr, SocketAddr};
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
@@ -42,7 +42,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::app::auth::Credentials;
 use crate::app::counters::Counters;
 use crate::app::recent::Recent;
-use crate::app::{App, Observer, Settings, log};
+use crate::app::{App, Observer, Settings, Side, log};
 use crate::config::{Config, LogFormat, Mode, StoreKind};
 use crate::store::Store;
 use crate::store::memory::Memory;
@@ -133,17 +133,21 @@ impl Server {
         store: Arc<dyn Store>,
         clock: &Clock,
     ) -> Result<Self, String> {
+        if !config.endpoint.names_id() {
+            notice("--endpoint has no {id}, so that it sends the players of all videos to one place");
+        }
         let (credentials, said) = files::load(&config.credentials)?;
         let public = bind(config.listen, "--listen")?;
         let admin = config.admin.map(|admin| bind(admin, "--admin")).transpose()?;
-        let address = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
+        let address = |sockets: &Vec<TcpListener>| sockets[0].local_addr().map_err(|error| error.to_string());
         let listen = address(&public)?;
         let admin_address = admin.as_ref().map(address).transpose()?;
         let room = room(&config);
         let (shared, crew) = Crew::new(&config, store, credentials, room, clock)?;
+        let public = public.into_iter().map(|socket| (Side::Public, socket));
+        let admin = admin.into_iter().flatten().map(|socket| (Side::Admin, socket));
         let listener = Listener::new(
-            public,
-            admin,
+            public.chain(admin).collect(),
             signals.0,
             Arc::clone(&shared),
             crew.inboxes,
@@ -280,6 +284,7 @@ fn settings(config: &Config) -> Settings {
         when_full: config.when_full,
         endpoint: config.endpoint.clone(),
         cors: config.cors.clone(),
+        proxies: config.proxies.clone(),
         log: match config.log {
             LogFormat::Text => Some(log::Format::Text),
             LogFormat::Json => Some(log::Format::Json),
@@ -300,15 +305,36 @@ fn start_logger(
     Ok((logger, thread.spawn(move || writer.run(io::stdout()))?))
 }
 
-fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
-    TcpListener::bind(address).map_err(|error| {
+/// The sockets of an address: two for `[::]` on a system that keeps IPv4 apart from IPv6, else one.
+fn bind(address: SocketAddr, flag: &str) -> Result<Vec<TcpListener>, String> {
+    let every_ipv4 = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    let bound = match TcpListener::bind(address) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && lacks_ipv6(&error) => {
+            TcpListener::bind(every_ipv4(address.port()))
+        }
+        bound => bound,
+    };
+    let first = bound.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => "; stop whatever listens there or choose another port",
             io::ErrorKind::PermissionDenied => "; ports below 1024 take a privilege, choose another one",
             _ => "",
         };
         format!("{flag} {address}: {error}{hint}")
-    })
+    })?;
+    let port = first.local_addr().map_err(|error| format!("{flag} {address}: {error}"))?.port();
+    let mut sockets = vec![first];
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        // Where the first one takes IPv4 too, as on Linux unless net.ipv6.bindv6only is set, this fails.
+        sockets.extend(TcpListener::bind(every_ipv4(port)));
+    }
+    Ok(sockets)
+}
+
+/// Whether the system has no IPv6, or has it switched off.
+fn lacks_ipv6(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = if cfg!(target_os = "linux") { 97 } else { 47 };
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 /// `--max-connections`, or what the system has descriptors for.

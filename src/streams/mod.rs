@@ -6,6 +6,9 @@
 //!
 //! *Invariant:* nothing here reads a clock, takes a lock, or knows what HTTP is: `now` is an argument.
 
+/// The highest limit that a user, or all of them, can be given. 0 is one too: nothing starts.
+pub const MAX_LIMIT: u32 = 1000;
+
 pub mod name;
 
 pub mod inline_vec;

@@ -527,13 +527,15 @@ fn the_endpoint_is_the_template_filled_in_and_percent_encoded() {
     let server = Server::start(&["--endpoint", "https://cdn.example.com/{id}/{device}/master.m3u8"]);
     let mut client = server.connect();
     for (target, expected) in [
-        ("/?id=V", "https://cdn.example.com/V//master.m3u8"),
+        ("/?id=V", "https://cdn.example.com/V/-/master.m3u8"),
         ("/?id=V&device=tv", "https://cdn.example.com/V/tv/master.m3u8"),
         (
             "/?id=a+b/%3F%23%25&device=%E2%82%AC",
             "https://cdn.example.com/a%20b%2F%3F%23%25/%E2%82%AC/master.m3u8",
         ),
-        ("/?id=AZaz09-._~", "https://cdn.example.com/AZaz09-._~//master.m3u8"),
+        ("/?id=AZaz09-._~", "https://cdn.example.com/AZaz09-._~/-/master.m3u8"),
+        ("/?id=..", "https://cdn.example.com/-/-/master.m3u8"),
+        ("/?id=%2E&device=..", "https://cdn.example.com/-/-/master.m3u8"),
         ("/?id=%7Bdevice%7D&device=x", "https://cdn.example.com/%7Bdevice%7D/x/master.m3u8"),
     ] {
         let answer = client.call("alice", &format!("GET {target}"), "");
@@ -809,42 +811,94 @@ fn options_need_no_credentials() {
 }
 
 #[test]
-fn cors_lets_pages_of_one_origin_call_from_a_browser() {
-    for (origin, vary) in [("https://app.example", Some("Origin")), ("*", None)] {
-        let server = Server::start(&["--cors", origin]);
+fn cors_lets_pages_of_other_origins_call_and_read_every_answer() {
+    let listed = "https://app.example,https://*.tv.example,null,capacitor://localhost";
+    for (origins, origin, echoed) in [
+        ("https://app.example", "https://app.example", Some("https://app.example")),
+        ("https://app.example", "https://evil.example", None),
+        (listed, "https://app.example", Some("https://app.example")),
+        (listed, "https://lg.de.tv.example", Some("https://lg.de.tv.example")),
+        (listed, "null", Some("null")),
+        (listed, "capacitor://localhost", Some("capacitor://localhost")),
+        (listed, "https://tv.example", None),
+        ("*", "https://anybody.example", Some("*")),
+    ] {
+        let server = Server::start(&["--cors", origins]);
         let mut client = server.connect();
-        let preflight = client.ask(
-            "OPTIONS /?id=V",
-            &[
-                "Origin: https://app.example",
-                "Access-Control-Request-Method: PATCH",
-                "Access-Control-Request-Headers: authorization,content-type",
-            ],
-            "",
-        );
-        let methods = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
-        for (name, value) in [
-            ("allow", methods),
-            ("access-control-allow-methods", methods),
-            ("access-control-allow-headers", "Authorization, Content-Type, X-Request-Id, traceparent"),
-            ("access-control-max-age", "86400"),
-        ] {
-            assert_eq!(preflight.field(name), Some(value));
-        }
-        let called = client.call("alice", "POST /?id=V", "");
-        let refused = client.ask("GET /", &[], "");
-        let lost = client.ask("GET /nope", &[], "");
-        let statuses = [&preflight, &called, &refused, &lost].map(|answer| {
-            assert_eq!(answer.field("access-control-allow-origin"), Some(origin));
-            let exposed = "Location, Retry-After, WWW-Authenticate, X-Request-Id";
+        let from = format!("Origin: {origin}");
+        let alice = basic("alice", "x");
+        let answers = [
+            client.ask("POST /?id=V", &[&from, &alice], ""),
+            client.ask("GET /", &[&from], ""),
+            client.ask("GET /nope", &[&from], ""),
+            client.ask("PUT /", &[&from], ""),
+            client.ask("BREW /", &[&from], ""),
+            client.ask("GET /", &[&from, "Expect: tea"], ""),
+        ];
+        let statuses = answers.map(|answer| {
+            assert_eq!(answer.field("access-control-allow-origin"), echoed, "{origins} {origin}");
+            let exposed =
+                "Accept-Patch, Accept-Post, Allow, Location, Retry-After, WWW-Authenticate, X-Request-Id";
             assert_eq!(answer.field("access-control-expose-headers"), Some(exposed));
-            assert_eq!(answer.field("vary"), vary);
+            assert_eq!(answer.field("vary"), (origins != "*").then_some("Origin"));
             answer.status
         });
-        assert_eq!(statuses, [204, 201, 401, 404]);
-        let admin = Client::connect(server.admin()).ask("GET /healthz", &[], "");
+        assert_eq!(statuses, [201, 401, 404, 405, 501, 417]);
+        let admin = Client::connect(server.admin()).ask("GET /healthz", &[&from], "");
         assert_eq!(admin.field("access-control-allow-origin"), None, "the admin listener grants nothing");
     }
+}
+
+#[test]
+fn a_preflight_is_answered_on_every_path_and_grants_what_it_asks_for() {
+    let server = Server::start(&["--cors", "https://app.example,https://*.app.example"]);
+    let usual = "Authorization, Content-Type, X-Request-Id, traceparent";
+    let long = format!("/?id={}", "x".repeat(9000));
+    for (target, allow, asked, granted) in [
+        (
+            "/?id=V",
+            true,
+            "authorization,content-type,x-datadog-trace-id",
+            "authorization,content-type,x-datadog-trace-id",
+        ),
+        ("/", true, "", usual),
+        ("/", true, "a b", usual),
+        ("/", true, "a,,b", usual),
+        ("/healthz", true, "b3, baggage", "b3, baggage"),
+        ("/nope", false, "authorization", "authorization"),
+        (&long, false, "authorization", "Authorization, *"),
+    ] {
+        let mut client = server.connect();
+        let fields = [
+            "Origin: https://tv.app.example",
+            "Access-Control-Request-Method: PUT",
+            &format!("Access-Control-Request-Headers: {asked}"),
+        ];
+        let answer = client.ask(&format!("OPTIONS {target}"), &fields, "");
+        assert_eq!(answer.status, 204, "{target}");
+        assert_eq!(answer.field("allow").is_some(), allow, "{target}");
+        for (name, value) in [
+            ("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            ("access-control-allow-headers", granted),
+            ("access-control-max-age", "86400"),
+        ] {
+            assert_eq!(answer.field(name), Some(value), "{target}");
+        }
+        let origin = if target == long { "*" } else { "https://tv.app.example" };
+        assert_eq!(answer.field("access-control-allow-origin"), Some(origin), "{target}");
+    }
+    // What is refused before its head was read, scripts of all may read: it says nothing of anybody.
+    let answer = server.connect().ask(&format!("GET {long}"), &["Origin: https://tv.app.example"], "");
+    assert_eq!((answer.status, answer.field("access-control-allow-origin")), (414, Some("*")));
+    // Without an origin it is no preflight.
+    assert_eq!(server.connect().ask("OPTIONS /nope", &[], "").status, 404);
+    assert_eq!(server.connect().ask(&format!("OPTIONS {long}"), &[], "").status, 204);
+    // Nor on the admin listener, nor without --cors.
+    let fields = ["Origin: https://tv.app.example", "Access-Control-Request-Method: DELETE"];
+    assert_eq!(Client::connect(server.admin()).ask("OPTIONS /nope", &fields, "").status, 404);
+    let server = Server::start(&[]);
+    assert_eq!(server.connect().ask("OPTIONS /nope", &fields, "").status, 404);
+    assert_eq!(server.connect().ask(&format!("OPTIONS {long}"), &fields, "").status, 414);
 }
 
 #[test]

@@ -101,6 +101,7 @@ fn of_signed_tokens_only_the_users_own_and_valid_gets_in() {
     let mut client = server.connect();
     assert_eq!(look(&mut client, "alice", &token), 200);
     assert_eq!(look(&mut client, "Żółw", &mint(KEY, "Żółw", None, FAR)), 200);
+    assert_eq!(look(&mut client, "alice", &mint(KEY, "alice", Some(0), FAR)), 200);
 
     let mut wrong = vec![
         mint(OTHER_KEY, "alice", Some(5), FAR),
@@ -110,7 +111,6 @@ fn of_signed_tokens_only_the_users_own_and_valid_gets_in() {
         mint(KEY, "alice", Some(5), FAR).replace("v1.5.", "v1.."),
         mint(KEY, "alice", Some(5), FAR).replace("v1.", "v2."),
         mint(KEY, "alice", Some(5), FAR).replace(&FAR.to_string(), "99999999999"),
-        mint(KEY, "alice", Some(0), FAR),
         mint(KEY, "alice", Some(1001), FAR),
         format!("{token}="),
         format!("{token}.x"),
@@ -266,11 +266,23 @@ fn a_file_that_cannot_be_used_is_told_of_with_its_line() {
         ("--users", "alice".to_owned(), 1, "after the user comes the SHA-256 of the token as 64 hex digits"),
         (
             "--users",
-            line("ann", "x", "") + "# \n" + &line("bob", "x", ":0"),
+            line("ann", "x", "") + "# \n" + &line("bob", "x", ":1001"),
             3,
-            "the limit behind the hash is not a number from 1 to 1000",
+            "the limit behind the hash is not a number from 0 to 1000",
         ),
         ("--users", line("ann", "x", "").repeat(2), 2, "this user has a line already; keep one"),
+        (
+            "--users",
+            format!("\u{feff}{}", line("ann", "x", "")),
+            1,
+            "the line begins with a byte order mark; save the file without one",
+        ),
+        (
+            "--secret",
+            format!("{KEY}\n# the old key, to be gone by the first of May\n"),
+            2,
+            "this is no key but a comment or a PEM line; a file of keys holds nothing but keys",
+        ),
         ("--secret", "short\n".to_owned(), 1, "a key has at least 32 bytes, this one 5"),
         ("--secret", "\n\n".to_owned(), 1, "there is no key; write one of at least 32 bytes on a line"),
         ("--secret", format!("{KEY}\nshort"), 2, "a key has at least 32 bytes, this one 5"),
@@ -280,15 +292,22 @@ fn a_file_that_cannot_be_used_is_told_of_with_its_line() {
         let expected = format!("streamer: {path}, line {number}: {said}\n");
         assert_eq!((ended.status.code(), ended.stderr), (Some(1), expected));
     }
-    let path = scratch.0.join("missing");
-    let path = path.to_str().unwrap();
-    for args in [
-        &["--users", path, "--listen", "127.0.0.1:0", "--admin", "off"][..],
-        &["--secret", path, "--listen", "127.0.0.1:0", "--admin", "off"],
-        &["token", "ann", "--secret", path],
+    let missing = scratch.0.join("missing");
+    for (path, said) in [
+        (&*missing, "there is no such file; write the path of one"),
+        (&scratch.0, "this is a directory; name a file"),
     ] {
-        let ended = run(args);
-        assert!(ended.status.code() == Some(1) && ended.stderr.contains(path), "{ended:?}");
+        let path = path.to_str().unwrap();
+        for args in [
+            &["--users", path, "--listen", "127.0.0.1:0", "--admin", "off"][..],
+            &["--secret", path, "--listen", "127.0.0.1:0", "--admin", "off"],
+            &["token", "ann", "--secret", path],
+        ] {
+            let ended = run(args);
+            let flag = if args[0] == "--users" { "--users" } else { "--secret" };
+            let expected = format!("streamer: {flag} {path}: {said}\n");
+            assert_eq!((ended.status.code(), ended.stderr), (Some(1), expected));
+        }
     }
 }
 
@@ -311,7 +330,7 @@ fn a_hangup_reads_the_users_again_and_a_bad_file_keeps_the_old() {
     assert_eq!(server.process.stderr.line("nothing reloaded"), said);
     fs::remove_file(&users).unwrap();
     server.process.signal("HUP");
-    assert!(server.process.stderr.line("cannot open").starts_with("streamer: nothing reloaded: "));
+    assert!(server.process.stderr.line("there is no such file").starts_with("streamer: nothing reloaded: "));
     for client in &mut clients {
         assert_eq!(["ann", "bob", "cat"].map(|user| look(client, user, "x")), [200, 200, 401]);
     }

@@ -51,8 +51,8 @@ fn bad_usage_exits_2_and_says_what_to_write_instead() {
         (&["serv"], "there is no command \"serv\": did you mean serve?"),
         (&["--limit"], "--limit needs a value; write --limit N"),
         (&["--limit", "--open"], "--limit needs a value; write --limit N"),
-        (&["--limit", "0"], "--limit: write a whole number from 1 to 1000, not \"0\""),
-        (&["--limit=+3"], "--limit: write a whole number from 1 to 1000, not \"+3\""),
+        (&["--limit", "1001"], "--limit: write a whole number from 0 to 1000, not \"1001\""),
+        (&["--limit=+3"], "--limit: write a whole number from 0 to 1000, not \"+3\""),
         (&["--limit", "3", "--limit", "3"], "--limit is given twice; write it once"),
         (&["--lease", "25h"], "--lease: write a time from 1s to 24h, not \"25h\""),
         (&["--open=yes"], "--open takes no value; write --open alone"),
@@ -133,7 +133,7 @@ fn a_variable_sets_what_no_flag_does() {
     assert_eq!(server.stop().stdout, "", "the log is off");
 
     for (name, value, said) in [
-        ("STREAMER_LIMIT", "many", "STREAMER_LIMIT: write a whole number from 1 to 1000, not \"many\""),
+        ("STREAMER_LIMIT", "many", "STREAMER_LIMIT: write a whole number from 0 to 1000, not \"many\""),
         (
             "STREAMER_OPEN",
             "maybe",

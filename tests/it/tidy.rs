@@ -19,8 +19,8 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("http", &["time", "codec"]),
     ("streams", &["time"]),
     ("store", &["streams", "time", "codec"]),
-    ("config", &["streams", "time"]),
-    ("app", &["config", "store", "streams", "http", "codec", "time"]),
+    ("config", &["streams", "http", "codec", "time"]),
+    ("app", &["store", "streams", "http", "codec", "time"]),
     ("server", &["app", "config", "store", "streams", "http", "codec", "time", "sys"]),
 ];
 
@@ -360,7 +360,9 @@ fn an_arrow_up_is_found_however_it_is_written() {
         ("streams/account.rs", "use crate::codec::json;", 1),
         ("store/memory.rs", "use crate::config::Config;", 1),
         ("store/memory.rs", "use crate::streams::batch::Batch; use crate::codec::hex;", 0),
-        ("config/table.rs", "use crate::http::Method;", 1),
+        ("config/table.rs", "use crate::http::Method;", 0),
+        ("config/table.rs", "use crate::app::Side;", 1),
+        ("app/mod.rs", "use crate::config::Config;", 1),
         ("app/mod.rs", "use crate::server::Server;", 1),
         ("server/mod.rs", "use crate::app::App; use crate::store::Store;", 0),
         ("attic/mod.rs", "", 1),

@@ -46,8 +46,9 @@ impl Observer for Nothing {
 impl Path {
     fn new(log: Option<Format>) -> Self {
         let (lease, when_full) = (Millis::from_secs(90), Default::default());
-        let (endpoint, cors) = (Default::default(), None);
-        let settings = Settings { limit: 3, lease, when_full, endpoint, cors, log, keep_recent: true };
+        let (endpoint, cors, proxies) = (Default::default(), None, Default::default());
+        let settings =
+            Settings { limit: 3, lease, when_full, endpoint, cors, proxies, log, keep_recent: true };
         let credentials = Arc::new(Credentials::Open);
         let app =
             App::new(Arc::new(settings), credentials, Arc::new(Nothing), Arc::default(), Arc::default());

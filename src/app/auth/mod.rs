@@ -6,13 +6,11 @@
 pub mod signed;
 pub mod users;
 
-use crate::codec::base64;
+use crate::codec::{base64, decimal, text};
+use crate::streams::MAX_LIMIT;
 use crate::streams::arena::{Arena, Word};
 use crate::streams::batch::Asked;
 use crate::time::Timestamp;
-
-/// How long a user-id may be, in bytes.
-pub const MAX_USER: usize = 256;
 
 /// Whom to let in.
 pub enum Credentials {
@@ -33,7 +31,7 @@ pub struct User {
 }
 
 impl User {
-    /// The user-id: UTF-8, 1 to [`MAX_USER`] bytes, no control characters.
+    /// The user-id: see [`text::is_user_id`].
     pub fn name(self) -> Word<Asked> {
         self.name
     }
@@ -71,18 +69,30 @@ pub enum Failure {
     WrongToken,
     /// Signed, but no longer valid.
     Expired,
+    /// Signed, but for more streams than a user can be given.
+    LimitOutOfRange,
 }
 
 impl Failure {
     /// Every cause, in the order of the enum, with its label in the metrics.
-    pub const ALL: [(Self, &str); 5] = [
+    pub const ALL: [(Self, &str); 6] = [
         (Self::Missing, "missing"),
         (Self::Malformed, "malformed"),
         (Self::UnknownUser, "unknown_user"),
         (Self::WrongToken, "wrong_token"),
         (Self::Expired, "expired"),
+        (Self::LimitOutOfRange, "limit_out_of_range"),
     ];
 }
+
+/// Reads a user's own limit: 0 to [`MAX_LIMIT`].
+fn limit(digits: &[u8]) -> Option<u32> {
+    decimal::parse(digits).and_then(|limit| u32::try_from(limit).ok()).filter(|limit| *limit <= MAX_LIMIT)
+}
+
+/// Some editors begin a file with this. Here it would become part of the first user's name or of the first key.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+const MARKED: &str = "the line begins with a byte order mark; save the file without one";
 
 impl Credentials {
     /// Lets in whoever `authorization` proves to be; `limit` is that of users who have none of their own.
@@ -110,7 +120,7 @@ impl Credentials {
         let pair = &arena.bytes()[mark..];
         let colon = pair.iter().position(|&byte| byte == b':').ok_or(Failure::Malformed)?;
         let (user, password) = (&pair[..colon], &pair[colon + 1..]);
-        if !is_name(user) {
+        if !text::is_user_id(user) {
             return Err(Failure::Malformed);
         }
         let granted = match self {
@@ -132,24 +142,6 @@ impl Credentials {
             Self::Open | Self::Signed(_) => limit,
         }
     }
-}
-
-/// Whether `name` can be a user-id: UTF-8 without colon and control characters (RFC 7617 section 2), of our length.
-pub fn is_user(name: &[u8]) -> bool {
-    is_name(name) && !name.contains(&b':')
-}
-
-fn is_name(name: &[u8]) -> bool {
-    if name.is_empty() || name.len() > MAX_USER {
-        return false;
-    }
-    is_plain(name) || std::str::from_utf8(name).is_ok_and(|name| !name.chars().any(char::is_control))
-}
-
-/// Whether all of `text` is printable ASCII, which nearly all names are: then nothing else need be looked at. Without an
-/// early end, so that the compiler compares sixteen bytes at a time.
-pub(super) fn is_plain(text: &[u8]) -> bool {
-    text.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
 }
 
 fn decode(authorization: &[u8], out: &mut Vec<u8>) -> Option<()> {

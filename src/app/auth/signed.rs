@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! token     = "v1." limit "." expiry "." signature       ; sent as the Basic password
-//! limit     = "" / 1*4DIGIT                              ; empty: the server's limit
-//! expiry    = 1*DIGIT                                    ; seconds since the Unix epoch, the first invalid one
+//! limit     = "" / 1*20DIGIT                             ; 0 to 1000; empty: the server's limit
+//! expiry    = 1*20DIGIT                                  ; seconds since the Unix epoch, the first invalid one
 //! signature = base64url( HMAC-SHA256( key, "v1" LF user LF limit LF expiry ) )      ; RFC 4648 section 5, no padding
 //! ```
 //!
@@ -12,8 +12,7 @@
 //!
 //! *Invariant:* nothing of a token is believed before its signature has been checked.
 
-use super::users::limit;
-use super::{Failure, Grant};
+use super::{BYTE_ORDER_MARK, Failure, Grant, MARKED, limit};
 use crate::codec::sha256::{self, HmacKey};
 use crate::codec::{base64, decimal};
 use crate::time::Timestamp;
@@ -22,6 +21,11 @@ use crate::time::Timestamp;
 pub const MIN_KEY: usize = 32;
 /// How many keys there may be; checking a token that none has signed costs as many signatures.
 pub const MAX_KEYS: usize = 4;
+
+/// How many digits the largest 64-bit number has.
+const MAX_DIGITS: usize = 20;
+/// Characters of a signature: 32 bytes in base64.
+const SIGNATURE: usize = 43;
 
 /// The keys of a file: the first signs, every one verifies, so that keys can be changed without an outage.
 pub struct Keys(Vec<HmacKey>);
@@ -36,19 +40,14 @@ impl Keys {
         let mut keys = Vec::new();
         for (i, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let key = line.trim_ascii();
-            match key.len() {
-                0 => continue,
-                1..MIN_KEY => {
-                    return Err((
-                        i + 1,
-                        format!("a key has at least {MIN_KEY} bytes, this one {}", key.len()),
-                    ));
-                }
-                _ if keys.len() == MAX_KEYS => {
-                    return Err((i + 1, format!("there may be {MAX_KEYS} keys at most")));
-                }
-                _ => keys.push(HmacKey::new(key)),
+            if key.is_empty() {
+                continue;
             }
+            is_key(key).map_err(|what| (i + 1, what))?;
+            if keys.len() == MAX_KEYS {
+                return Err((i + 1, format!("there may be {MAX_KEYS} keys at most")));
+            }
+            keys.push(HmacKey::new(key));
         }
         if keys.is_empty() {
             return Err((1, format!("there is no key; write one of at least {MIN_KEY} bytes on a line")));
@@ -74,7 +73,8 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// [`Failure::WrongToken`] or, for one that was good once, [`Failure::Expired`].
+    /// [`Failure::WrongToken`]; for one that was signed all the same, [`Failure::LimitOutOfRange`] or
+    /// [`Failure::Expired`].
     pub fn check(&self, user: &[u8], token: &[u8], wall: Timestamp) -> Result<Grant, Failure> {
         let parts = split(token).ok_or(Failure::WrongToken)?;
         let signed = |key: &HmacKey| {
@@ -86,7 +86,7 @@ impl Keys {
         }
         let limit = match parts.limit {
             b"" => None,
-            digits => Some(limit(digits).ok_or(Failure::WrongToken)?),
+            digits => Some(limit(digits).ok_or(Failure::LimitOutOfRange)?),
         };
         let expiry = decimal::parse(parts.expiry).ok_or(Failure::WrongToken)?;
         if wall.secs() >= expiry {
@@ -102,11 +102,30 @@ struct Parts<'a> {
     signature: &'a [u8],
 }
 
+/// Refuses a comment and the lines around a PEM file: others can guess what they say, so they must not become keys.
+fn is_key(line: &[u8]) -> Result<(), String> {
+    if line.starts_with(BYTE_ORDER_MARK) {
+        return Err(MARKED.into());
+    }
+    if line.starts_with(b"#") || line.starts_with(b"-----") {
+        return Err(
+            "this is no key but a comment or a PEM line; a file of keys holds nothing but keys".into()
+        );
+    }
+    match line.len() {
+        ..MIN_KEY => Err(format!("a key has at least {MIN_KEY} bytes, this one {}", line.len())),
+        _ => Ok(()),
+    }
+}
+
+/// Takes a token apart. Lengths and digits are looked at first: a signature is not computed over what is no token.
 fn split(token: &[u8]) -> Option<Parts<'_>> {
     let mut parts = token.strip_prefix(b"v1.")?.split(|&byte| byte == b'.');
     let parts = (parts.next()?, parts.next()?, parts.next()?, parts.next());
     let (limit, expiry, signature, None) = parts else { return None };
-    Some(Parts { limit, expiry, signature })
+    let is_number = |part: &[u8]| part.len() <= MAX_DIGITS && part.iter().all(u8::is_ascii_digit);
+    let has_form = is_number(limit) && is_number(expiry) && signature.len() == SIGNATURE;
+    has_form.then_some(Parts { limit, expiry, signature })
 }
 
 fn sign(key: &HmacKey, user: &[u8], limit: &[u8], expiry: &[u8]) -> [u8; 32] {
@@ -174,11 +193,22 @@ mod tests {
     #[test]
     fn a_signature_does_not_make_nonsense_valid() {
         let keys = keys(KEY);
-        for (limit, expiry) in [("0", "9999"), ("1001", "9999"), ("+5", "9999"), ("5", ""), ("5", "1e9")] {
+        let long = "1".repeat(MAX_DIGITS + 1);
+        for (limit, expiry, failure) in [
+            ("1001", "9999", Failure::LimitOutOfRange),
+            ("99999999999999999999", "9999", Failure::LimitOutOfRange),
+            ("1001", "0", Failure::LimitOutOfRange),
+            (&long, "9999", Failure::WrongToken),
+            ("+5", "9999", Failure::WrongToken),
+            ("5", "", Failure::WrongToken),
+            ("5", "1e9", Failure::WrongToken),
+            ("5", &long, Failure::WrongToken),
+            ("5", "99999999999999999999", Failure::WrongToken),
+        ] {
             let signature = sign(&keys.0[0], b"alice", limit.as_bytes(), expiry.as_bytes());
             let mut token = format!("v1.{limit}.{expiry}.").into_bytes();
             base64::encode_url(&signature, &mut token);
-            check(&keys, "alice", &String::from_utf8(token).unwrap(), 0, Err(Failure::WrongToken));
+            check(&keys, "alice", &String::from_utf8(token).unwrap(), 0, Err(failure));
         }
     }
 
@@ -196,8 +226,18 @@ mod tests {
     #[test]
     fn refuses_a_file_without_a_good_key() {
         let five = [KEY; 5].join("\n");
-        for (text, line) in [("", 1), ("\n\n", 1), ("short", 1), (&*format!("{KEY}\nshort\n"), 2), (&five, 5)]
-        {
+        for (text, line) in [
+            ("", 1),
+            ("\n\n", 1),
+            ("short", 1),
+            (&*format!("{KEY}\nshort\n"), 2),
+            (&five, 5),
+            (&format!("# made on Monday, for the staging servers\n{KEY}\n"), 1),
+            (&format!("{KEY}\n  # the old one, until the first of the month\n"), 2),
+            (&format!("{KEY}\n-----BEGIN EC PRIVATE KEY-----------------\n"), 2),
+            (&format!("\u{feff}{KEY}\n"), 1),
+            (&format!("{KEY}\n\u{feff}{OTHER}\n"), 2),
+        ] {
             assert_eq!(Keys::read(text.as_bytes()).err().map(|(line, _)| line), Some(line), "{text}");
         }
     }

@@ -10,20 +10,22 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::io::BufRead;
 
-use super::{Failure, Grant, is_user};
+use super::{BYTE_ORDER_MARK, Failure, Grant, MARKED, limit};
 use crate::codec::sha256::{self, digest};
-use crate::codec::{decimal, hex};
+use crate::codec::{hex, text};
 
-/// The highest limit a user can be given.
-pub const MAX_LIMIT: u32 = 1000;
+/// How long a token may be, in bytes. Ours have 43; one that is longer than any is not worth the hashing.
+const MAX_TOKEN: usize = 1024;
+/// Stands for no limit of the user's own.
+const NO_LIMIT: u32 = u32::MAX;
 
 /// The users of a file, found by name.
 #[derive(Default)]
 pub struct Users(HashSet<Record>);
 
-/// One user in one block: `digest[32] limit[4] admin[1] name`. A million of them are a million blocks, not two.
+/// One user in one block: `digest[32] limit[4] admin[1] name`, the limit [`NO_LIMIT`] if it is the server's. A million of them are a million blocks, not two.
 ///
-/// It compares and hashes as the name alone, so that a set of records is asked with a name. A limit of 0 is none.
+/// It compares and hashes as the name alone, so that a set of records is asked with a name.
 struct Record(Box<[u8]>);
 
 const LIMIT_AT: usize = 32;
@@ -32,7 +34,7 @@ const NAME_AT: usize = ADMIN_AT + 1;
 
 impl Record {
     fn new(name: &[u8], digest: &[u8; 32], grant: Grant) -> Self {
-        let limit = grant.limit.unwrap_or(0).to_le_bytes();
+        let limit = grant.limit.unwrap_or(NO_LIMIT).to_le_bytes();
         Self([digest, &limit[..], &[u8::from(grant.admin)], name].concat().into())
     }
 
@@ -46,7 +48,7 @@ impl Record {
 
     fn grant(&self) -> Grant {
         let limit = self.0[LIMIT_AT..ADMIN_AT].iter().rfold(0, |limit, &byte| limit << 8 | u32::from(byte));
-        Grant { limit: (limit > 0).then_some(limit), admin: self.0[ADMIN_AT] == 1 }
+        Grant { limit: (limit != NO_LIMIT).then_some(limit), admin: self.0[ADMIN_AT] == 1 }
     }
 }
 
@@ -87,6 +89,9 @@ impl Users {
             if lines.read_until(b'\n', &mut line).map_err(|error| (number, error.to_string()))? == 0 {
                 break;
             }
+            if line.starts_with(BYTE_ORDER_MARK) {
+                return Err((number, MARKED.into()));
+            }
             let text = line.trim_ascii_end();
             if text.is_empty() || text[0] == b'#' {
                 continue;
@@ -111,6 +116,9 @@ impl Users {
     /// [`Failure::UnknownUser`] or [`Failure::WrongToken`].
     pub fn check(&self, user: &[u8], token: &[u8]) -> Result<Grant, Failure> {
         let record = self.0.get(user);
+        if token.len() > MAX_TOKEN {
+            return Err(record.map_or(Failure::UnknownUser, |_| Failure::WrongToken));
+        }
         // Hashed and compared whether there is such a user or not: the time taken must not tell.
         let is = digest(token);
         let expected = record.map_or(&[0; 32][..], Record::digest);
@@ -130,14 +138,14 @@ impl Users {
 fn parse(line: &[u8]) -> Result<Record, &'static str> {
     let mut parts = line.split(|&byte| byte == b':');
     let name = parts.next().unwrap_or_default();
-    if !is_user(name) {
+    if !text::is_user_id(name) {
         return Err("the user before the first colon is empty, too long or has control characters");
     }
     let digest = parts.next().and_then(hex::decode::<32>);
     let digest = digest.ok_or("after the user comes the SHA-256 of the token as 64 hex digits")?;
     let limit = match parts.next().unwrap_or_default() {
         b"" => None,
-        digits => Some(limit(digits).ok_or("the limit behind the hash is not a number from 1 to 1000")?),
+        digits => Some(limit(digits).ok_or("the limit behind the hash is not a number from 0 to 1000")?),
     };
     let admin = match parts.next() {
         None | Some(b"") => false,
@@ -148,12 +156,6 @@ fn parse(line: &[u8]) -> Result<Record, &'static str> {
         None => Ok(Record::new(name, &digest, Grant { limit, admin })),
         Some(_) => Err("a line has at most four parts: user:hash:limit:admin"),
     }
-}
-
-/// Reads a user's own limit: 1 to [`MAX_LIMIT`].
-pub fn limit(digits: &[u8]) -> Option<u32> {
-    let limit = decimal::parse(digits)?;
-    (1..=u64::from(MAX_LIMIT)).contains(&limit).then_some(limit as u32)
 }
 
 #[cfg(test)]
@@ -169,10 +171,11 @@ mod tests {
 
     #[test]
     fn lets_in_who_has_the_token() {
-        let users =
-            read("# staff\n\nann:HASH\nbob:HASH:5\r\nops:HASH::admin\nŻółw:HASH:1000:admin\ncat:HASH:7:\n");
+        let users = read(
+            "# staff\n\nann:HASH\nbob:HASH:5\r\nops:HASH::admin\nŻółw:HASH:1000:admin\ncat:HASH:7:\neve:HASH:0\n",
+        );
         let users = users.unwrap();
-        assert_eq!(users.count(), 5);
+        assert_eq!(users.count(), 6);
         let grant = |limit, admin| Ok(Grant { limit, admin });
         for (user, token, expected) in [
             ("ann", "secret", grant(None, false)),
@@ -180,6 +183,9 @@ mod tests {
             ("ops", "secret", grant(None, true)),
             ("Żółw", "secret", grant(Some(1000), true)),
             ("cat", "secret", grant(Some(7), false)),
+            ("eve", "secret", grant(Some(0), false)),
+            ("ann", &"x".repeat(MAX_TOKEN + 1), Err(Failure::WrongToken)),
+            ("dan", &"x".repeat(MAX_TOKEN + 1), Err(Failure::UnknownUser)),
             ("ann", "", Err(Failure::WrongToken)),
             ("ann", "secre", Err(Failure::WrongToken)),
             ("ann", "secret ", Err(Failure::WrongToken)),
@@ -200,9 +206,13 @@ mod tests {
             ("ann:HASH\nbob:HAS", 2, "64 hex digits"),
             ("ann:HASH0", 1, "64 hex digits"),
             (":HASH", 1, "before the first colon"),
-            ("ann:HASH:0", 1, "1 to 1000"),
-            ("ann:HASH:1001", 1, "1 to 1000"),
-            ("ann:HASH:+5", 1, "1 to 1000"),
+            ("ann:HASH:1001", 1, "0 to 1000"),
+            ("ann:HASH:4294967295", 1, "0 to 1000"),
+            ("ann:HASH:4294967301", 1, "0 to 1000"),
+            ("ann:HASH:+5", 1, "0 to 1000"),
+            ("\u{feff}ann:HASH", 1, "byte order mark"),
+            ("\u{feff}# staff\nann:HASH", 1, "byte order mark"),
+            ("ann:HASH\n\u{feff}bob:HASH", 2, "byte order mark"),
             ("ann:HASH:5:root", 1, "only `admin`"),
             ("ann:HASH:5:admin:", 1, "four parts"),
             ("ann:HASH\nbob:HASH\n\nann:HASH:4", 4, "already"),

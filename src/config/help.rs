@@ -1,0 +1,80 @@
+//! What `--help` prints: the rows of the tables, and the words around them.
+//!
+//! *Invariant:* what an option is called, takes and defaults to comes from its row.
+
+use super::table::{OPTIONS, Opt, TOKEN_OPTIONS};
+
+/// The text of `streamer --help`.
+pub(super) fn serve() -> String {
+    format!("{HELP_HEAD}{}{HELP_TAIL}", rows(OPTIONS))
+}
+
+/// The text of `streamer token --help`.
+pub(super) fn token() -> String {
+    format!("{TOKEN_HEAD}{}{TOKEN_TAIL}", rows(TOKEN_OPTIONS))
+}
+
+/// The text of `streamer check --help`.
+pub(super) fn check() -> String {
+    CHECK_HELP.into()
+}
+
+/// The options one below the other, what they are for aligned, their defaults in brackets.
+fn rows<T>(table: &[Opt<T>]) -> String {
+    let width = table.iter().map(|opt| opt.usage().len()).max().unwrap_or(0);
+    let row = |opt: &Opt<T>| {
+        let default = opt.default.map(|default| format!(" [{default}]")).unwrap_or_default();
+        format!("  {:width$}  {}{default}\n", opt.usage(), opt.help)
+    };
+    table.iter().map(row).collect()
+}
+
+const HELP_HEAD: &str = "\
+streamer tells a video platform whether a user may start one more stream.
+
+Usage:
+  streamer [serve] [FLAGS]       Serve until SIGTERM or SIGINT
+  streamer token USER [FLAGS]    Make a token for a user
+  streamer check [URL]           Ask a server for its health: exit 0 when it is well
+  streamer help [COMMAND]        Print this, or the help of a command; so do -h and --help
+  streamer --version             Print the version; so does -V
+
+Flags, with their defaults:
+";
+
+const HELP_TAIL: &str = "
+A TIME is a whole number and a unit: 500ms, 90s, 5m, 24h or 7d. A number alone counts seconds.
+Every flag has a variable: --when-full is STREAMER_WHEN_FULL, and STREAMER_OPEN=1 is --open.
+A flag wins over its variable, and an empty variable counts as none.
+--idle should be longer than the idle time of a load balancer in front, which is 60s with most.
+During --drain /readyz already says 503, so that a load balancer sends nobody else.
+Where the system has no IPv6, :8000 is every IPv4 interface.
+Of --open, --users and --secret choose one; beyond a loopback address one is needed.
+Under --when-full report a stream too many goes through and is counted: for trying a limit out.
+";
+
+const TOKEN_HEAD: &str = "\
+Makes a token, which is the user's password.
+
+Usage:
+  streamer token USER [FLAGS]
+
+Without --secret: a random token, and the line to add to the file that --users names.
+With --secret: a signed token, which needs no line anywhere.
+
+Flags:
+";
+
+const TOKEN_TAIL: &str = "
+A USER is 1 to 256 bytes without colons and control characters. Variables are not read.
+";
+
+const CHECK_HELP: &str = "\
+Asks a server for its health, and exits 0 when it is well.
+
+Usage:
+  streamer check [URL]
+
+The URL is http://host:port[/path], whose path is /healthz unless given.
+Without a URL the server at STREAMER_LISTEN is asked, else the one at 127.0.0.1:8000.
+";
