@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::auth::Failure;
 use crate::http::Method;
 use crate::http::status::Status;
-use crate::streams::batch::{Action, Notes, Replace, Verdict};
+use crate::streams::batch::{Action, Entry, Notes, Outcome, Replace, Verdict};
 
 /// One name in `/metrics`, and all numbers that stand under it.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +93,9 @@ counters! {
     Refusals, Counter, "streamer_refusals_total",
         "Starts that found the user full: refused, refused for naming a stream that does not play, only reported.",
         &[Label { name: "policy", values: &labels(&Refused::ALL) }];
+    Starts, Counter, "streamer_starts_total",
+        "Starts asked for, let in or not, by how many streams the user would have played with it.",
+        &[Label { name: "playing", values: &["1", "2", "3", "4", "5", "6", "7", "8+"] }];
     Replacements, Counter, "streamer_replacements_total", "Streams that gave way to another.", &[];
     Expirations, Counter, "streamer_expirations_total", "Leases that ran out.", &[];
     Adoptions, Counter, "streamer_adoptions_total", "Unknown streams taken over after a start.", &[];
@@ -239,11 +242,16 @@ impl Counters {
     }
 
     /// Counts what became of a command.
-    pub fn decided(&self, action: Action, verdict: Verdict, notes: Notes) {
+    pub fn decided(&self, Entry { command, outcome }: &Entry) {
+        let Outcome { verdict, count, notes, .. } = *outcome;
         match verdict {
-            Verdict::Started => self.bump(Counter::Admissions, 0),
+            Verdict::Started => {
+                self.bump(Counter::Admissions, 0);
+                self.asked(count + notes.replaced);
+            }
             Verdict::Full => {
-                let by_name = matches!(action, Action::Start { replace: Replace::Stream(_), .. });
+                self.asked(count + 1);
+                let by_name = matches!(command.action, Action::Start { replace: Replace::Stream(_), .. });
                 let refused = if by_name { Refused::ByName } else { Refused::ByPolicy };
                 self.bump(Counter::Refusals, refused as usize);
             }
@@ -253,10 +261,19 @@ impl Counters {
         if notes == Notes::default() {
             return;
         }
+        if notes.adopted {
+            self.asked(count);
+        }
         self.add(Counter::Adoptions, 0, notes.adopted.into());
         self.add(Counter::Replacements, 0, notes.replaced.into());
         self.add(Counter::Expirations, 0, notes.expired.into());
         self.add(Counter::Refusals, Refused::Reported as usize, notes.over_limit.into());
+    }
+
+    /// Counts a start with which the user would have played `playing` streams.
+    fn asked(&self, playing: u32) {
+        let most = COUNTED[Counter::Starts as usize].width();
+        self.bump(Counter::Starts, (playing as usize).clamp(1, most) - 1);
     }
 }
 
@@ -308,6 +325,7 @@ fn bucket(micros: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::batch::Command;
 
     #[test]
     fn labels_stand_in_the_order_of_their_enums() {
@@ -347,21 +365,33 @@ mod tests {
         let counters = Counters::default();
         counters.answered(Method::Patch, Status::Gone, 30);
         counters.answered(Method::Patch, Status::Gone, 40);
-        let notes = Notes { adopted: true, over_limit: true, replaced: 2, expired: 3 };
-        let start = Action::Start { position: None, replace: Replace::ByPolicy };
-        counters.decided(start, Verdict::Started, notes);
-        counters.decided(start, Verdict::Full, Notes::default());
-        counters.decided(start, Verdict::Unavailable, Notes::default());
-        let by_name = Action::Start { position: None, replace: Replace::Stream(Default::default()) };
-        counters.decided(by_name, Verdict::Full, Notes::default());
+        let start = |replace| Action::Start { position: None, replace };
+        let notes = Notes { over_limit: true, replaced: 2, expired: 3, ..Notes::default() };
+        for (replace, verdict, count, notes) in [
+            (Replace::ByPolicy, Verdict::Started, 1, notes),
+            (Replace::ByPolicy, Verdict::Started, 900, Notes::default()),
+            (Replace::ByPolicy, Verdict::Renewed, 2, Notes { adopted: true, ..Notes::default() }),
+            (Replace::ByPolicy, Verdict::Full, 3, Notes::default()),
+            (Replace::Stream(Default::default()), Verdict::Full, 0, Notes::default()),
+            (Replace::ByPolicy, Verdict::Renewed, 1, Notes::default()),
+            (Replace::ByPolicy, Verdict::Unavailable, 0, Notes::default()),
+        ] {
+            let (user, key) = Default::default();
+            let command = Command { user, key, limit: 3, action: start(replace) };
+            counters.decided(&Entry {
+                command,
+                outcome: Outcome { verdict, count, notes, ..Outcome::default() },
+            });
+        }
         let sum: Sum = [&counters].into_iter().collect();
         let patched = Method::Patch as usize * Status::COUNT + Status::Gone as usize;
         assert_eq!((sum.all(Counter::Requests)[patched], sum.total(Counter::Requests)), (2, 2));
         let durations = sum.all(Counter::Durations);
         assert_eq!((durations[1], durations[BOUNDS.len() + 1]), (2, 70));
         assert_eq!(sum.all(Counter::Refusals), [1, 1, 1]);
+        assert_eq!(sum.all(Counter::Starts), [1, 1, 1, 1, 0, 0, 0, 1]);
         for (counter, expected) in [
-            (Counter::Admissions, 1),
+            (Counter::Admissions, 2),
             (Counter::Adoptions, 1),
             (Counter::Replacements, 2),
             (Counter::Expirations, 3),

@@ -127,7 +127,7 @@ mod tests {
         }
         let families: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let distinct: std::collections::HashSet<&&str> = families.iter().collect();
-        assert_eq!((families.len(), distinct.len()), (34, 34), "{families:?}");
+        assert_eq!((families.len(), distinct.len()), (36, 36), "{families:?}");
     }
 
     #[test]
@@ -179,6 +179,6 @@ streamer_store_seconds_count 3
         let mut out = Vec::new();
         write(&Snapshot::default(), &mut out);
         let text = String::from_utf8(out).unwrap();
-        assert!(!text.contains("process_") && !text.contains("streamer_users"), "{text}");
+        assert!(!text.contains("process_") && !text.contains("streamer_users_by_playing"), "{text}");
     }
 }

@@ -41,6 +41,8 @@ pub mod counters;
 
 pub mod recent;
 
+pub mod usage;
+
 pub mod snapshot;
 
 pub mod metrics;
@@ -61,7 +63,7 @@ use crate::http::status::Status;
 use crate::http::{Head, Method, Version};
 use crate::streams::account::WhenFull;
 use crate::streams::arena::Word;
-use crate::streams::batch::{Action, Command};
+use crate::streams::batch::{Action, Command, Verdict};
 use crate::time::{Millis, Now, Timestamp};
 
 use auth::Credentials;
@@ -70,6 +72,7 @@ use ids::RequestIds;
 use problem::Problem;
 use recent::Recent;
 use snapshot::Snapshot;
+use usage::Usage;
 
 use exchange::Plan;
 pub use exchange::{Exchange, Reply, Side, Source, Turn, View};
@@ -124,6 +127,7 @@ pub struct App {
     observer: Arc<dyn Observer>,
     counters: Arc<Counters>,
     recent: Arc<Recent>,
+    usage: Arc<Usage>,
     ids: RequestIds,
     /// The fields that all answers of a second share, for each [`Side`].
     common: [CommonFields; 2],
@@ -133,17 +137,18 @@ pub struct App {
 }
 
 impl App {
-    /// A worker's view, which counts into `counters` and leaves its latest decisions in `recent`.
+    /// A worker's view, which counts into `counters` leaves its latest events in `recent`, and notes users in `usage`.
     pub fn new(
         settings: Arc<Settings>,
         credentials: Arc<Credentials>,
         observer: Arc<dyn Observer>,
         counters: Arc<Counters>,
         recent: Arc<Recent>,
+        usage: Arc<Usage>,
     ) -> Self {
         let common = [CommonFields::new(settings.cors.as_ref()), CommonFields::new(None)];
         let (ids, now, lines) = (RequestIds::new(), Now::default(), Vec::new());
-        Self { settings, credentials, observer, counters, recent, ids, common, now, lines }
+        Self { settings, credentials, observer, counters, recent, usage, ids, common, now, lines }
     }
 
     /// Puts a view together.
@@ -304,7 +309,10 @@ impl App {
             let entry = &batch.entries[entry as usize];
             let outcome = &entry.outcome;
             count = Some(outcome.count);
-            self.counters.decided(entry.command.action, outcome.verdict, outcome.notes);
+            self.counters.decided(entry);
+            if matches!(outcome.verdict, Verdict::Started | Verdict::Full) {
+                self.usage.note(self.now.wall, batch.arena.get(entry.command.user), outcome.count);
+            }
             if self.settings.keep_recent {
                 self.recent.note(self.now.wall, exchange.source.side, entry, batch);
             }

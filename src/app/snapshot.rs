@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub limit: u32,
     /// The operating system's view; None where it has none to offer.
     pub process: Option<Process>,
+    /// Users by how many streams they played at once at most: of today, and of yesterday.
+    pub peaks: [[u64; PLAYING_KINDS]; 2],
     /// The latest events, newest first.
     pub latest: Vec<Event>,
 }
@@ -60,8 +62,10 @@ type Measured = (Family, fn(&Snapshot) -> Option<Vec<f64>>);
 const NONE: &[Label] = &[];
 const VERSION: &[Label] = &[Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] }];
 const STATE: &[Label] = &[Label { name: "state", values: &["playing", "paused"] }];
-const PLAYING: &[Label] =
-    &[Label { name: "playing", values: &["0", "1", "2", "3", "4", "5", "6", "7", "8+"] }];
+const KINDS: [&str; PLAYING_KINDS] = ["0", "1", "2", "3", "4", "5", "6", "7", "8+"];
+const PLAYING: &[Label] = &[Label { name: "playing", values: &KINDS }];
+const PEAK: &[Label] =
+    &[Label { name: "day", values: &["today", "yesterday"] }, Label { name: "peak", values: &KINDS }];
 
 const fn family(name: &'static str, kind: Kind, help: &'static str, labels: &'static [Label]) -> Family {
     Family { name, kind, help, labels }
@@ -72,7 +76,7 @@ const fn gauge(name: &'static str, help: &'static str, labels: &'static [Label])
 }
 
 /// Everything that is measured when somebody looks.
-const MEASURED: [Measured; 16] = [
+const MEASURED: [Measured; 17] = [
     (gauge("streamer_build_info", "Always 1; the version is in the label.", VERSION), |_| one(1)),
     (gauge("streamer_ready", "Whether requests should be sent here: 0 while stopping.", NONE), |s| {
         one(s.ready)
@@ -98,6 +102,14 @@ const MEASURED: [Measured; 16] = [
         ),
         |s| one(s.users_at_limit()? as f64),
     ),
+    (
+        gauge(
+            "streamer_users_by_peak",
+            "Users who asked for a start, by how many streams they played at once at most that day (UTC); estimated.",
+            PEAK,
+        ),
+        |s| Some(s.peaks.as_flattened().iter().map(|&n| n as f64).collect()),
+    ),
     (family("process_cpu_seconds_total", Kind::Counter, "User and system CPU time spent.", NONE), |s| {
         one(s.process?.cpu_seconds)
     }),
@@ -118,7 +130,7 @@ fn one(value: impl Into<f64>) -> Option<Vec<f64>> {
 }
 
 impl Snapshot {
-    /// Every family with its numbers: one for each value of its labels, the last label first; of a histogram as
+    /// Every family with its numbers: one for each value of its labels, the last label's values side by side; of a histogram as
     /// [`Family::width`] says.
     pub fn families(&self) -> impl Iterator<Item = (&'static Family, Vec<f64>)> {
         let counted = self.sum.families();

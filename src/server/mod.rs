@@ -42,6 +42,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::app::auth::Credentials;
 use crate::app::counters::Counters;
 use crate::app::recent::Recent;
+use crate::app::usage::Usage;
 use crate::app::{App, Observer, Settings, Side, log};
 use crate::config::{Config, LogFormat, Mode, StoreKind};
 use crate::store::Store;
@@ -230,10 +231,12 @@ impl Crew {
         let [of_listener, of_sweeper, of_logger]: [Arc<Counters>; 3] = Default::default();
         let others = [&of_listener, &of_sweeper, &of_logger];
         let recent: Vec<Arc<Recent>> = (0..config.workers).map(|_| Arc::default()).collect();
+        let usage = Arc::<Usage>::default();
         let observer: Arc<dyn Observer> = Arc::new(Watcher {
             shared: Arc::clone(&shared),
             counters: of_workers.iter().chain(others).cloned().collect(),
             recent: recent.clone(),
+            usage: Arc::clone(&usage),
             max_connections: room.public,
             started: Instant::now(),
             start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
@@ -250,6 +253,7 @@ impl Crew {
                 Arc::clone(&observer),
                 Arc::clone(&of_workers[number]),
                 Arc::clone(&recent[number]),
+                Arc::clone(&usage),
             );
             let worker = Worker::new(WorkerParts {
                 number,

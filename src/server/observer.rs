@@ -12,6 +12,7 @@ use crate::app::Observer;
 use crate::app::counters::Counters;
 use crate::app::recent::Recent;
 use crate::app::snapshot::{Process, Snapshot};
+use crate::app::usage::Usage;
 use crate::time::{Millis, Timestamp};
 
 /// Looks at everything.
@@ -20,6 +21,7 @@ pub struct Watcher {
     /// Those of every thread.
     pub counters: Vec<Arc<Counters>>,
     pub recent: Vec<Arc<Recent>>,
+    pub usage: Arc<Usage>,
     pub max_connections: usize,
     pub started: Instant,
     /// Seconds since the Unix epoch.
@@ -29,8 +31,9 @@ pub struct Watcher {
 impl Observer for Watcher {
     fn snapshot(&self) -> Snapshot {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Timestamp::from_millis(wall.as_millis() as u64);
         Snapshot {
-            wall: Timestamp::from_millis(wall.as_millis() as u64),
+            wall,
             uptime: Millis::from_millis(self.started.elapsed().as_millis() as u64),
             ready: self.is_ready(),
             workers: self.recent.len(),
@@ -40,6 +43,7 @@ impl Observer for Watcher {
             max_connections: self.max_connections,
             limit: self.shared.settings.limit,
             process: process(self.start_time),
+            peaks: self.usage.peaks(wall),
             latest: Recent::latest(self.recent.iter().map(|recent| &**recent)),
         }
     }

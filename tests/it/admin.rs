@@ -119,6 +119,8 @@ fn each_number_moves_with_what_it_counts() {
                 ("streamer_users", 1.0),
                 ("streamer_users_by_playing{playing=\"1\"}", 1.0),
                 ("streamer_users_at_limit", 1.0),
+                ("streamer_starts_total{playing=\"1\"}", 1.0),
+                ("streamer_users_by_peak{day=\"today\",peak=\"1\"}", 1.0),
             ][..],
         ),
         ("alice", "POST /?id=A", "", 200, &[("streamer_admissions_total", 1.0)]),
@@ -130,6 +132,7 @@ fn each_number_moves_with_what_it_counts() {
             &[
                 ("streamer_refusals_total{policy=\"refuse\"}", 1.0),
                 ("streamer_requests_total{method=\"POST\",status=\"409\"}", 1.0),
+                ("streamer_starts_total{playing=\"2\"}", 1.0),
             ],
         ),
         ("alice", "POST /?id=B&replace=X", "", 409, &[("streamer_refusals_total{policy=\"replace\"}", 1.0)]),

@@ -50,8 +50,14 @@ impl Path {
         let settings =
             Settings { limit: 3, lease, when_full, endpoint, cors, proxies, log, keep_recent: true };
         let credentials = Arc::new(Credentials::Open);
-        let app =
-            App::new(Arc::new(settings), credentials, Arc::new(Nothing), Arc::default(), Arc::default());
+        let app = App::new(
+            Arc::new(settings),
+            credentials,
+            Arc::new(Nothing),
+            Arc::default(),
+            Arc::default(),
+            Arc::default(),
+        );
         let store = Memory::new(Policy { lease, when_full, adopt_until: NOW.steady });
         Self { app, store, turn: Turn::default(), exchanges: Vec::new(), out: Vec::new() }
     }
