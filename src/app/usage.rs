@@ -1,7 +1,7 @@
 //! How many users played how many streams at once, at the peak of their day.
 //!
 //! To remember each user of a day would take more memory than the accounts themselves, which are gone a lease after the last
-//! stream. So users are not remembered but estimated: a HyperLogLog (Flajolet and others, 2007) for each number of streams
+//! stream. So users are not remembered but estimated: a `HyperLogLog` (Flajolet and others, 2007) for each number of streams
 //! takes 4 KiB, whatever the number of users, and is right within some 2 %. A user who plays 3 streams at once is added to
 //! those of 0, 1, 2 and 3; the users whose peak was 2 are those of 2 without those of 3.
 //!
@@ -86,7 +86,7 @@ fn day_of(wall: Timestamp) -> u64 {
 impl Users {
     fn add(&self, hash: u64) {
         let register = &self.0[hash as usize % REGISTERS];
-        let rank = (hash | REGISTERS as u64 - 1).leading_zeros() as u8 + 1;
+        let rank = (hash | (REGISTERS as u64 - 1)).leading_zeros() as u8 + 1;
         if register.load(Relaxed) < rank {
             register.fetch_max(rank, Relaxed);
         }

@@ -266,7 +266,7 @@ fn stats_are_json_with_the_names_of_the_metrics_and_the_latest_events() {
     for part in [
         r#"{"version":"1.0.0","time":""#,
         r#","ready":true,"limit":1,"lease":90,"metrics":{"streamer_requests_total":{"GET":{"200":0,"#,
-        r#""streamer_admissions_total":2,"streamer_refusals_total":{"refuse":1,"replace":0,"report":0},"streamer_replacements_total":1,"#,
+        r#""streamer_admissions_total":2,"streamer_refusals_total":{"refuse":1,"replace":0,"report":0},"streamer_starts_total":{"1":1,"2":2,"#,
         r#""streamer_streams":{"playing":1,"paused":0},"streamer_users":1,"streamer_users_by_playing":{"0":0,"1":1,"#,
         r#""user":"bob","what":"ended","count":0,"limit":1},{"time":"#,
         r#""user":"\"al\\","id":"C","what":"replaced","count":1,"limit":1},{"time":"#,
