@@ -3,11 +3,12 @@
 //! A token is 256 random bits, so that one SHA-256 hides it as well as a slow hash would hide a password, and the check
 //! costs a server nothing worth mentioning.
 //!
+//! The table is made for a server whose caches hold other things: a check reads one of the slots, which is eight bytes and
+//! tells by a fingerprint whether it is the user's, and then one record, in which all the rest lies side by side.
+//!
 //! *Invariant:* an unknown user costs as much work as a wrong token.
 
-use std::borrow::Borrow;
-use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
 use std::io::BufRead;
 
 use super::{BYTE_ORDER_MARK, Failure, Grant, MARKED, limit};
@@ -16,73 +17,66 @@ use crate::codec::{hex, text};
 
 /// How long a token may be, in bytes. Ours have 43; one that is longer than any is not worth the hashing.
 const MAX_TOKEN: usize = 1024;
-/// Stands for no limit of the user's own.
-const NO_LIMIT: u32 = u32::MAX;
+/// Stands for no limit of the user's own; more than the highest limit there can be.
+const NO_LIMIT: u16 = u16::MAX;
 
 /// The users of a file, found by name.
-#[derive(Default)]
-pub struct Users(HashSet<Record>);
-
-/// One user in one block: `digest[32] limit[4] admin[1] name`, the limit [`NO_LIMIT`] if it is the server's. A million of them are a million blocks, not two.
-///
-/// It compares and hashes as the name alone, so that a set of records is asked with a name.
-struct Record(Box<[u8]>);
-
-const LIMIT_AT: usize = 32;
-const ADMIN_AT: usize = LIMIT_AT + 4;
-const NAME_AT: usize = ADMIN_AT + 1;
-
-impl Record {
-    fn new(name: &[u8], digest: &[u8; 32], grant: Grant) -> Self {
-        let limit = grant.limit.unwrap_or(NO_LIMIT).to_le_bytes();
-        Self([digest, &limit[..], &[u8::from(grant.admin)], name].concat().into())
-    }
-
-    fn name(&self) -> &[u8] {
-        &self.0[NAME_AT..]
-    }
-
-    fn digest(&self) -> &[u8] {
-        &self.0[..LIMIT_AT]
-    }
-
-    fn grant(&self) -> Grant {
-        let limit = self.0[LIMIT_AT..ADMIN_AT].iter().rfold(0, |limit, &byte| limit << 8 | u32::from(byte));
-        Grant { limit: (limit != NO_LIMIT).then_some(limit), admin: self.0[ADMIN_AT] == 1 }
-    }
+pub struct Users {
+    /// Keyed, for names may come from people who sign up.
+    hasher: RandomState,
+    /// Two to the power of something, at most three quarters of them taken: the upper [`FINGERPRINT`] bits of the name's
+    /// hash, and below them where its record begins, plus one; 0 where there is none. A user is in the first free slot
+    /// from where the lower bits of the hash point to.
+    slots: Box<[u64]>,
+    /// Every [`Record`], one behind the other.
+    records: Vec<u8>,
+    count: usize,
 }
 
-impl Borrow<[u8]> for Record {
-    fn borrow(&self) -> &[u8] {
-        self.name()
-    }
+const FINGERPRINT: u32 = 24;
+const OFFSET: u64 = u64::MAX >> FINGERPRINT;
+
+/// One user: `digest[32] limit[2] admin[1] length[2] name`. The limit is [`NO_LIMIT`] if it is the server's.
+#[derive(Clone, Copy)]
+struct Record<'a> {
+    name: &'a [u8],
+    digest: &'a [u8; 32],
+    grant: Grant,
 }
 
-impl Hash for Record {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name().hash(state);
+impl<'a> Record<'a> {
+    fn write(self, out: &mut Vec<u8>) {
+        let limit = self.grant.limit.map_or(NO_LIMIT, |limit| limit as u16);
+        out.extend_from_slice(self.digest);
+        out.extend_from_slice(&limit.to_le_bytes());
+        out.push(u8::from(self.grant.admin));
+        out.extend_from_slice(&(self.name.len() as u16).to_le_bytes());
+        out.extend_from_slice(self.name);
+    }
+
+    /// The record that `bytes` begin with, and what is behind it.
+    fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (digest, rest) = bytes.split_first_chunk()?;
+        let ([l, imit, admin, len, gth], rest) = rest.split_first_chunk()?;
+        let limit = u16::from_le_bytes([*l, *imit]);
+        let (name, rest) = rest.split_at_checked(u16::from_le_bytes([*len, *gth]).into())?;
+        let grant = Grant { limit: (limit != NO_LIMIT).then_some(limit.into()), admin: *admin == 1 };
+        Some((Self { name, digest, grant }, rest))
     }
 }
-
-impl PartialEq for Record {
-    fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
-    }
-}
-
-impl Eq for Record {}
 
 impl Users {
     /// Reads a file's lines. Empty lines and those that begin with `#` are passed over.
     ///
-    /// `room` is how many users to make room for at once; a set that grows while a million lines come in would hold its
-    /// old and its new table at the same time.
+    /// `room` is how many users to make room for at once; a table that grows while a million lines come in would be there
+    /// twice at times.
     ///
     /// # Errors
     ///
     /// The number of the first bad line, counted from 1, and what is wrong with it; 0 where it could not be read.
     pub fn read(mut lines: impl BufRead, room: usize) -> Result<Self, (usize, String)> {
-        let mut users = HashSet::with_capacity(room);
+        let slots = empty_slots(room);
+        let mut users = Self { hasher: RandomState::new(), slots, records: Vec::new(), count: 0 };
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
@@ -96,17 +90,65 @@ impl Users {
             if text.is_empty() || text[0] == b'#' {
                 continue;
             }
-            let record = parse(text).map_err(|what| (number, what.into()))?;
-            if !users.insert(record) {
-                return Err((number, "this user has a line already; keep one".into()));
-            }
+            users.add(text).map_err(|what| (number, what.into()))?;
         }
-        Ok(Self(users))
+        users.records.shrink_to_fit();
+        Ok(users)
+    }
+
+    fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        let mut digest = [0; 32];
+        let record = parse(line, &mut digest)?;
+        if self.count + 1 > self.slots.len() / 4 * 3 {
+            self.grow();
+        }
+        let (slot, Err(empty)) = self.find(record.name) else {
+            return Err("this user has a line already; keep one");
+        };
+        if self.records.len() as u64 >= OFFSET {
+            return Err("there is no room for more users");
+        }
+        self.slots[slot] = empty | (self.records.len() as u64 + 1);
+        self.count += 1;
+        record.write(&mut self.records);
+        Ok(())
+    }
+
+    /// Finds a place for everybody in twice as many slots.
+    fn grow(&mut self) {
+        self.slots = empty_slots(self.slots.len());
+        let mut rest = &self.records[..];
+        while let Some((record, behind)) = Record::read(rest) {
+            if let (slot, Err(empty)) = self.find(record.name) {
+                self.slots[slot] = empty | ((self.records.len() - rest.len()) as u64 + 1);
+            }
+            rest = behind;
+        }
+    }
+
+    /// The slot where the search for `name` ends: with the user's record, or with the fingerprint to put there.
+    fn find(&self, name: &[u8]) -> (usize, Result<Record<'_>, u64>) {
+        let hash = self.hasher.hash_one(name);
+        let fingerprint = hash & !OFFSET;
+        let mut at = hash as usize % self.slots.len();
+        loop {
+            let slot = self.slots[at];
+            if slot == 0 {
+                return (at, Err(fingerprint));
+            }
+            if slot & !OFFSET == fingerprint
+                && let Some((record, _)) = Record::read(&self.records[(slot & OFFSET) as usize - 1..])
+                && record.name == name
+            {
+                return (at, Ok(record));
+            }
+            at = (at + 1) % self.slots.len();
+        }
     }
 
     /// How many users there are.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.count
     }
 
     /// Lets `user` in if `token` is the one whose hash stands in the file.
@@ -115,34 +157,42 @@ impl Users {
     ///
     /// [`Failure::UnknownUser`] or [`Failure::WrongToken`].
     pub fn check(&self, user: &[u8], token: &[u8]) -> Result<Grant, Failure> {
-        let record = self.0.get(user);
+        let (_, record) = self.find(user);
         if token.len() > MAX_TOKEN {
             return Err(record.map_or(Failure::UnknownUser, |_| Failure::WrongToken));
         }
         // Hashed and compared whether there is such a user or not: the time taken must not tell.
         let is = digest(token);
-        let expected = record.map_or(&[0; 32][..], Record::digest);
+        let expected = record.map_or(&[0; 32], |record| record.digest);
         match (sha256::equal(&is, expected), record) {
-            (true, Some(record)) => Ok(record.grant()),
-            (_, Some(_)) => Err(Failure::WrongToken),
-            (_, None) => Err(Failure::UnknownUser),
+            (true, Ok(record)) => Ok(record.grant),
+            (_, Ok(_)) => Err(Failure::WrongToken),
+            (_, Err(_)) => Err(Failure::UnknownUser),
         }
     }
 
     /// What the file grants `user`, if it names one.
     pub fn grant(&self, user: &[u8]) -> Option<Grant> {
-        self.0.get(user).map(Record::grant)
+        self.find(user).1.ok().map(|record| record.grant)
     }
 }
 
-fn parse(line: &[u8]) -> Result<Record, &'static str> {
+/// Slots for more than `users`, at most three quarters of them to be taken.
+fn empty_slots(users: usize) -> Box<[u64]> {
+    vec![0; (users + users / 3 + 4).next_power_of_two()].into()
+}
+
+/// A line's user; the digest is put into `digest`.
+fn parse<'a>(line: &'a [u8], digest: &'a mut [u8; 32]) -> Result<Record<'a>, &'static str> {
     let mut parts = line.split(|&byte| byte == b':');
     let name = parts.next().unwrap_or_default();
     if !text::is_user_id(name) {
         return Err("the user before the first colon is empty, too long or has control characters");
     }
-    let digest = parts.next().and_then(hex::decode::<32>);
-    let digest = digest.ok_or("after the user comes the SHA-256 of the token as 64 hex digits")?;
+    *digest = parts
+        .next()
+        .and_then(hex::decode)
+        .ok_or("after the user comes the SHA-256 of the token as 64 hex digits")?;
     let limit = match parts.next().unwrap_or_default() {
         b"" => None,
         digits => Some(limit(digits).ok_or("the limit behind the hash is not a number from 0 to 1000")?),
@@ -153,7 +203,7 @@ fn parse(line: &[u8]) -> Result<Record, &'static str> {
         Some(_) => return Err("behind the limit only `admin` may stand"),
     };
     match parts.next() {
-        None => Ok(Record::new(name, &digest, Grant { limit, admin })),
+        None => Ok(Record { name, digest, grant: Grant { limit, admin } }),
         Some(_) => Err("a line has at most four parts: user:hash:limit:admin"),
     }
 }
@@ -195,6 +245,21 @@ mod tests {
             ("", "secret", Err(Failure::UnknownUser)),
         ] {
             assert_eq!(users.check(user.as_bytes(), token.as_bytes()), expected, "{user} {token}");
+        }
+    }
+
+    #[test]
+    fn finds_each_of_many_whatever_room_was_made() {
+        let name = |n: usize| format!("user{n}{}", "x".repeat(n % 240));
+        let lines: String = (0..2000).map(|n| format!("{}:{HASH}:{}\n", name(n), n % 1000 + 1)).collect();
+        for room in [0, 1, 1999, 2000, 5000] {
+            let users = Users::read(lines.as_bytes(), room).unwrap();
+            assert_eq!(users.count(), 2000);
+            for n in 0..2000 {
+                let limit = users.grant(name(n).as_bytes()).and_then(|grant| grant.limit);
+                assert_eq!(limit, Some(n as u32 % 1000 + 1), "{n} of room {room}");
+                assert_eq!(users.grant(name(n + 2000).as_bytes()), None);
+            }
         }
     }
 
