@@ -24,6 +24,7 @@ pub const SIGTERM: c_int = 15;
 
 unsafe extern "C" {
     fn listen(fd: c_int, backlog: c_int) -> c_int;
+    fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, size: u32) -> c_int;
     fn signal(signum: c_int, handler: extern "C" fn(c_int)) -> usize;
     fn write(fd: c_int, bytes: *const c_void, count: usize) -> isize;
     fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
@@ -53,6 +54,34 @@ fn check(result: c_int) -> io::Result<c_int> {
 pub fn set_backlog(listener: BorrowedFd, backlog: c_int) -> io::Result<()> {
     // SAFETY: plain integers, and the descriptor is open as long as it is borrowed.
     check(unsafe { listen(listener.as_raw_fd(), backlog) }).map(drop)
+}
+
+#[cfg(target_os = "linux")]
+const SOL_SOCKET_AND_OOBINLINE: (c_int, c_int) = (1, 10);
+#[cfg(not(target_os = "linux"))]
+const SOL_SOCKET_AND_OOBINLINE: (c_int, c_int) = (0xFFFF, 0x100);
+
+/// Leaves urgent data where it stands among the other bytes, which is what TCP means by it (RFC 6093 section 5); by
+/// default a system takes the last byte of it out. What a listener accepts inherits this.
+pub fn set_urgent_inline(socket: BorrowedFd) -> io::Result<()> {
+    let ((level, name), on): (_, c_int) = (SOL_SOCKET_AND_OOBINLINE, 1);
+    let (value, size) = ((&raw const on).cast(), size_of::<c_int>() as u32);
+    // SAFETY: pointer and size are of one live integer, which the call reads, and the descriptor is open as long as it is
+    // borrowed.
+    check(unsafe { setsockopt(socket.as_raw_fd(), level, name, value, size) }).map(drop)
+}
+
+/// Sends `bytes` as urgent data.
+#[cfg(test)]
+pub fn send_urgent(socket: BorrowedFd, bytes: &[u8]) -> io::Result<()> {
+    const MSG_OOB: c_int = 1;
+    unsafe extern "C" {
+        fn send(fd: c_int, bytes: *const c_void, count: usize, flags: c_int) -> isize;
+    }
+    // SAFETY: pointer and count are of one live slice, which the call reads, and the descriptor is open as long as it is
+    // borrowed.
+    let sent = unsafe { send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), MSG_OOB) };
+    if sent == bytes.len() as isize { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Raises the limit of open files as far as it goes; returns how far that is.
@@ -197,6 +226,8 @@ mod linux {
 
     /// There is something to read.
     pub const EPOLLIN: u32 = 0x1;
+    /// There is urgent data to read.
+    pub const EPOLLPRI: u32 = 0x2;
     /// There is room to write.
     pub const EPOLLOUT: u32 = 0x4;
     /// The other end has sent its last byte.

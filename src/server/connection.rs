@@ -24,7 +24,8 @@ pub struct Connection {
     pub unread: bool,
     /// `kept` may hold a whole request: it was another connection's turn.
     pub backlog: bool,
-    /// The poller has told of the end, which it does once; it may stand behind bytes that are still to be read.
+    /// The poller has told of the end or of urgent data, which it does once; either may stand behind bytes that are still
+    /// to be read.
     pub hup: bool,
     /// The end has been read: the client has sent its last byte.
     pub eof: bool,
@@ -125,7 +126,7 @@ impl Connection {
         }
     }
 
-    /// Reads into `buffer` once. A read that does not fill it has emptied the socket.
+    /// Reads into `buffer` once. A read that does not fill it has emptied the socket, but for `hup`.
     pub fn read(&mut self, buffer: &mut [u8]) -> Io {
         let read = io(self.stream.read(buffer));
         self.eof |= read == Io::Done(0);

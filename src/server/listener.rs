@@ -69,6 +69,7 @@ impl Listener {
         for ((_, socket), token) in sockets.iter().zip(0..) {
             socket.set_nonblocking(true)?;
             sys::set_backlog(socket.as_fd(), 4096)?;
+            sys::set_urgent_inline(socket.as_fd())?;
             poller.add(socket.as_fd(), token)?;
         }
         Ok(Self {

@@ -36,7 +36,8 @@ pub enum Interest {
 pub struct Event {
     /// As given to `add`.
     pub token: u64,
-    /// The other end has sent its last byte, or the connection has failed: reading will come to an end.
+    /// The other end has sent its last byte or urgent data, or the connection has failed: from now on a read that came
+    /// short has not emptied the socket, since it stops before urgent data too.
     pub hup: bool,
 }
 
@@ -71,7 +72,7 @@ impl Epoll {
         interest: Interest,
     ) -> io::Result<()> {
         let events = match interest {
-            Interest::Read => sys::EPOLLIN | sys::EPOLLRDHUP,
+            Interest::Read => sys::EPOLLIN | sys::EPOLLRDHUP | sys::EPOLLPRI,
             Interest::Write => sys::EPOLLOUT,
         };
         sys::control_epoll(
@@ -184,6 +185,7 @@ impl Poll for PollSet {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
@@ -228,6 +230,27 @@ mod tests {
         poller.add(a.as_fd(), 1).unwrap();
         drop(far);
         assert_eq!(wait(&mut poller, SOON), [Event { token: 1, hup: true }]);
+    }
+
+    /// `poll` tells anyway of what a short read has left; `epoll` does so once.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn epoll_tells_of_urgent_data_before_which_a_read_stops() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        sys::set_urgent_inline(listener.as_fd()).unwrap();
+        let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut near, _) = listener.accept().unwrap();
+        let mut poller = Epoll::new(8).unwrap();
+        poller.add(near.as_fd(), 1).unwrap();
+        far.write_all(b"ab").unwrap();
+        sys::send_urgent(far.as_fd(), b"cd").unwrap();
+        far.write_all(b"ef").unwrap();
+        let mut bytes = [0; 6];
+        let told = (0..8).any(|_| wait(&mut poller, SOON).contains(&Event { token: 1, hup: true }));
+        assert!(told);
+        assert_eq!(near.read(&mut bytes).unwrap(), 3, "a read stops before the last byte of urgent data");
+        near.read_exact(&mut bytes[3..]).unwrap();
+        assert_eq!(&bytes, b"abcdef", "which stands where it was sent");
     }
 
     fn tells_room_to_write_only_to_who_waits_for_it<P: Poll>() {
