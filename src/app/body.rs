@@ -62,14 +62,15 @@ impl StreamUpdate {
     pub fn decode(content: &[u8]) -> Result<Self, BodyError> {
         let mut body = Self::default();
         let mut fault = None;
+        let (mut time, mut state) = (false, false);
         if content.is_empty() {
             return Ok(body);
         }
         json::members(content, |name, value| {
             let taken = if name.is("time") {
-                take(&mut body.position, position(value), "time", BodyError::Time)
+                take(&mut time, &mut body.position, "time", position(value), BodyError::Time)
             } else if name.is("state") {
-                take(&mut body.playing, playing(value), "state", BodyError::State)
+                take(&mut state, &mut body.playing, "state", playing(value), BodyError::State)
             } else {
                 Ok(())
             };
@@ -80,42 +81,40 @@ impl StreamUpdate {
     }
 }
 
+/// Puts what a member says where it belongs, null as if it were absent. `None` from `read` is what makes no sense.
 fn take<T>(
+    seen: &mut bool,
     member: &mut Option<T>,
-    value: Option<T>,
     name: &'static str,
+    read: Option<Option<T>>,
     wrong: BodyError,
 ) -> Result<(), BodyError> {
-    match member.replace(value.ok_or(wrong)?) {
-        None => Ok(()),
-        Some(_) => Err(BodyError::Repeated(name)),
+    if std::mem::replace(seen, true) {
+        return Err(BodyError::Repeated(name));
     }
+    *member = read.ok_or(wrong)?;
+    Ok(())
 }
 
-fn position(value: Value) -> Option<Position> {
-    match value {
-        Value::Number(number) => Position::parse_secs(number),
-        Value::String(text) => {
-            if let Some(plain) = text.plain() {
-                return Position::parse(plain.as_bytes());
-            }
-            // As long as the longest, `HH:MM:SS`, and one more to see that it is longer.
-            let mut clock = [0; 9];
-            let mut len = 0;
-            for (slot, c) in clock.iter_mut().zip(text.chars()) {
-                *slot = u8::try_from(c).ok()?;
-                len += 1;
-            }
-            Position::parse(&clock[..len])
-        }
+fn position(value: Value) -> Option<Option<Position>> {
+    let position = match value {
+        Value::Null => return Some(None),
+        Value::Number(number) => Position::parse(number),
+        Value::String(text) => match text.plain() {
+            Some(plain) => Position::parse(plain),
+            // No player escapes anything in a position, so that this may allocate.
+            None => Position::parse(&text.chars().collect::<String>()),
+        },
         _ => None,
-    }
+    };
+    position.map(Some)
 }
 
-fn playing(value: Value) -> Option<bool> {
+fn playing(value: Value) -> Option<Option<bool>> {
     match value {
-        Value::String(text) if text.is("playing") => Some(true),
-        Value::String(text) if text.is("paused") => Some(false),
+        Value::Null => Some(None),
+        Value::String(text) if text.is("playing") => Some(Some(true)),
+        Value::String(text) if text.is("paused") => Some(Some(false)),
         _ => None,
     }
 }
@@ -169,6 +168,15 @@ mod tests {
             (r#"{"time":"1:0\u0030"}"#, Some(60), None),
             (r#"{"t\u0069me":"1:00"}"#, Some(60), None),
             (r#"{"time":"99:59:59"}"#, Some(359_999), None),
+            (r#"{"time":"100:00:00"}"#, Some(360_000), None),
+            (r#"{"time":"00:01:00.000"}"#, Some(60), None),
+            (r#"{"time":"75"}"#, Some(75), None),
+            (r#"{"time":"1:00\u002e5"}"#, Some(60), None),
+            (r#"{"time":1558804912.387}"#, Some(1_558_804_912), None),
+            (r#"{"time":-0.04}"#, Some(0), None),
+            (r#"{"time":1e300}"#, Some(u32::MAX), None),
+            (r#"{"time":null}"#, None, None),
+            (r#"{"state":null,"time":1}"#, Some(1), None),
             (r#"{"state":"playing"}"#, None, Some(true)),
             (r#"{"state":"paused","time":0,"Time":"x","x":[{"time":1}]}"#, Some(0), Some(false)),
         ] {
@@ -182,10 +190,12 @@ mod tests {
             (r#"{"time":"1:0"}"#, BodyError::Time),
             (r#"{"time":"99:59:599"}"#, BodyError::Time),
             (r#"{"time":"99:59:59x"}"#, BodyError::Time),
-            (r#"{"time":null}"#, BodyError::Time),
+            (r#"{"time":null,"time":1}"#, BodyError::Repeated("time")),
+            (r#"{"state":null,"state":"paused"}"#, BodyError::Repeated("state")),
+            (r#"{"time":"abc"}"#, BodyError::Time),
+            (r#"{"time":"1:60"}"#, BodyError::Time),
             (r#"{"time":true}"#, BodyError::Time),
             (r#"{"time":["1:00"]}"#, BodyError::Time),
-            (r#"{"time":-1}"#, BodyError::Time),
             (r#"{"time":"€"}"#, BodyError::Time),
             (r#"{"state":"stopped"}"#, BodyError::State),
             (r#"{"state":1}"#, BodyError::State),

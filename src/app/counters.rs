@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::auth::Failure;
 use crate::http::Method;
 use crate::http::status::Status;
-use crate::streams::batch::{Action, Entry, Notes, Outcome, Replace, Verdict};
+use crate::streams::batch::{Entry, Notes, Outcome, Replace, Verdict};
 
 /// One name in `/metrics`, and all numbers that stand under it.
 #[derive(Clone, Copy, Debug)]
@@ -247,11 +247,11 @@ impl Counters {
         match verdict {
             Verdict::Started => {
                 self.bump(Counter::Admissions, 0);
-                self.asked(count + notes.replaced);
+                self.asked(count + u32::from(notes.replaced));
             }
             Verdict::Full => {
                 self.asked(count + 1);
-                let by_name = matches!(command.action, Action::Start { replace: Replace::Stream(_), .. });
+                let by_name = matches!(command.action.replaces(), Some(Replace::Stream(_)));
                 let refused = if by_name { Refused::ByName } else { Refused::ByPolicy };
                 self.bump(Counter::Refusals, refused as usize);
             }
@@ -325,7 +325,7 @@ fn bucket(micros: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::batch::Command;
+    use crate::streams::batch::{Action, Command};
 
     #[test]
     fn labels_stand_in_the_order_of_their_enums() {
@@ -365,7 +365,7 @@ mod tests {
         let counters = Counters::default();
         counters.answered(Method::Patch, Status::Gone, 30);
         counters.answered(Method::Patch, Status::Gone, 40);
-        let start = |replace| Action::Start { position: None, replace };
+        let start = |replace| Action::Start { position: None, replace, switch: false };
         let notes = Notes { over_limit: true, replaced: 2, expired: 3, ..Notes::default() };
         for (replace, verdict, count, notes) in [
             (Replace::ByPolicy, Verdict::Started, 1, notes),

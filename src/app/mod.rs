@@ -217,7 +217,7 @@ impl App {
         let Plan::Ask(entry) = exchange.plan else { return false };
         let Command { action, limit, .. } = turn.batch.entries[entry as usize].command;
         match action {
-            Action::Look | Action::End => false,
+            Action::Look | Action::End | Action::Evict { .. } | Action::Hold { .. } => false,
             Action::List => true,
             _ => limit > LONG_LIST || self.settings.when_full == WhenFull::Report,
         }
@@ -291,7 +291,7 @@ impl App {
         let status = match exchange.plan {
             Plan::Ask(entry) => {
                 let entry = &turn.batch.entries[entry as usize];
-                response::outcome(&mut start, &self.settings, entry, &turn.batch)
+                response::outcome(&mut start, &self.settings, exchange.source.side, entry, &turn.batch)
             }
             Plan::Reply(reply) => response::reply(&mut start, &*self.observer, &turn.texts, reply),
             Plan::Observe(view) => response::view(&mut start, view, page),

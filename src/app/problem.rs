@@ -132,9 +132,7 @@ fn query_detail(fault: query::QueryError, out: &mut Vec<u8>) {
 
 fn body_detail(fault: body::BodyError, out: &mut Vec<u8>) {
     let text = match fault {
-        body::BodyError::Time => {
-            "`time` is no position below 100 hours; write \\\"M:SS\\\", \\\"H:MM:SS\\\" or seconds."
-        }
+        body::BodyError::Time => "`time` is no position; write \\\"M:SS\\\", \\\"H:MM:SS\\\" or seconds.",
         body::BodyError::State => "`state` is neither \\\"playing\\\" nor \\\"paused\\\"; write one of them.",
         body::BodyError::Repeated("state") => "The body has `state` more than once; give it once.",
         body::BodyError::Repeated(_) => "The body has `time` more than once; give it once.",

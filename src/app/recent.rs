@@ -119,9 +119,9 @@ mod tests {
     use super::*;
     use crate::streams::batch::{Action, Command, Notes, Outcome, Replace};
 
-    const START: Action = Action::Start { position: None, replace: Replace::ByPolicy };
+    const START: Action = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
 
-    fn note(recent: &Recent, secs: u64, key: &[u8], side: Side, verdict: Verdict, replaced: u32) {
+    fn note(recent: &Recent, secs: u64, key: &[u8], side: Side, verdict: Verdict, replaced: u16) {
         let mut batch = Batch::default();
         let (user, key) = (batch.arena.add(b"ann"), batch.arena.add(key));
         let i = batch.push(Command { user, key, limit: 3, action: START });

@@ -4,14 +4,15 @@
 
 use super::exchange::Noted;
 use super::problem::{self, Problem};
-use super::{Observer, Reply, Settings, View, endpoint, metrics, page};
+use super::{Observer, Reply, Settings, Side, View, endpoint, metrics, page};
 use crate::codec::{decimal, json};
 use crate::http::encode::{CommonFields, Persistence, Response};
 use crate::http::status::Status;
 use crate::streams::arena::Arena;
 use crate::streams::batch::{
-    Action, Batch, Entry, Found, Outcome, Replace, StreamView, Verdict, id_and_device,
+    Action, Batch, Entry, Outcome, Replace, StreamView, Verdict, Why, id_and_device,
 };
+use crate::time::Millis;
 
 const JSON: &str = "application/json";
 
@@ -36,80 +37,88 @@ impl ResponseStart<'_> {
 pub(super) fn outcome(
     start: &mut ResponseStart,
     settings: &Settings,
+    side: Side,
     entry: &Entry,
     batch: &Batch,
 ) -> Status {
     let Entry { command, outcome } = entry;
     let key = batch.arena.get(command.key);
-    let found = |out: &mut Vec<u8>| {
-        out.push(b'{');
-        three_members(settings, key, outcome, out);
-    };
-    let status = match outcome.verdict {
-        Verdict::Started => Status::Created,
-        Verdict::Info | Verdict::Renewed | Verdict::Ended => Status::Ok,
-        Verdict::Unknown => Status::NotFound,
-        Verdict::Gone => Status::Gone,
-        Verdict::Full => Status::Conflict,
-        Verdict::Unavailable => Status::ServiceUnavailable,
-    };
+    let status = status(entry);
     let mut answer = start.status(status);
     match outcome.verdict {
-        Verdict::Started | Verdict::Renewed => {
+        Verdict::Started | Verdict::Renewed if status == Status::NoContent => {
+            answer.field_with("X-Stream-Count", |out| decimal::write(outcome.count.into(), out));
+            answer.field_with("X-Stream-Limit", |out| decimal::write(command.limit.into(), out));
+            answer.without_content();
+        }
+        Verdict::Started | Verdict::Renewed | Verdict::Info | Verdict::Ended => {
             if status == Status::Created {
                 answer.field_with("Location", |out| endpoint::write_location(key, out));
             }
             answer.content(JSON, |out| {
-                found(out);
-                started(key, outcome, &batch.findings.arena, out);
+                out.push(b'{');
+                three_members(settings, key, outcome, out);
+                match outcome.verdict {
+                    Verdict::Started | Verdict::Renewed => started(key, outcome, batch, out),
+                    _ if key.is_empty() => list(command.limit, outcome, batch, out),
+                    _ => {}
+                }
+                if side == Side::Admin && key.is_empty() {
+                    hold(outcome, batch, out);
+                }
                 out.push(b'}');
             });
         }
-        Verdict::Info | Verdict::Ended if key.is_empty() => {
-            answer.content(JSON, |out| {
-                found(out);
-                list(command.limit, batch.streams(outcome), &batch.findings.arena, out);
-                out.push(b'}');
-            });
-        }
-        Verdict::Info | Verdict::Ended => answer.content(JSON, |out| {
-            found(out);
-            out.push(b'}');
-        }),
-        Verdict::Unknown | Verdict::Gone | Verdict::Full | Verdict::Unavailable => {
-            refusal(answer, settings, entry, batch, status);
-        }
+        _ => refusal(answer, settings, entry, batch, status),
     }
     status
+}
+
+/// At the gate a proxy asks, and what it understands is yes and no: 2xx and 403.
+fn status(Entry { command, outcome }: &Entry) -> Status {
+    let gate = matches!(command.action, Action::Gate { .. });
+    match outcome.verdict {
+        Verdict::Started | Verdict::Renewed if gate => Status::NoContent,
+        Verdict::Started => Status::Created,
+        Verdict::Info | Verdict::Renewed | Verdict::Ended => Status::Ok,
+        Verdict::Gone(_) | Verdict::Full if gate => Status::Forbidden,
+        Verdict::Unknown => Status::NotFound,
+        Verdict::Gone(_) => Status::Gone,
+        Verdict::Full => Status::Conflict,
+        Verdict::Held => Status::Forbidden,
+        Verdict::Unavailable => Status::ServiceUnavailable,
+    }
 }
 
 /// Writes a command's problem, with the members that a client looks for in every answer.
 fn refusal(mut answer: Response, settings: &Settings, entry: &Entry, batch: &Batch, status: Status) {
     let Entry { command, outcome } = entry;
-    let key = batch.arena.get(command.key);
-    match outcome.verdict {
-        Verdict::Full => {
-            let secs = outcome.retry_after.secs_ceil().max(1);
-            answer.field_with("Retry-After", |out| decimal::write(secs, out));
-        }
-        Verdict::Unavailable => {
-            answer.field("Retry-After", b"1");
-        }
-        _ => {}
+    if outcome.verdict == Verdict::Unavailable {
+        answer.field("Retry-After", b"1");
+    } else if outcome.wait > Millis::ZERO {
+        answer.field_with("Retry-After", |out| decimal::write(outcome.wait.secs_ceil(), out));
     }
     answer.content(problem::MEDIA_TYPE, |out| {
         problem::begin(status, |out| detail(entry, batch, out), out);
         if outcome.verdict != Verdict::Unavailable {
             out.push(b',');
-            three_members(settings, key, outcome, out);
+            three_members(settings, batch.arena.get(command.key), outcome, out);
         }
         match outcome.verdict {
-            Verdict::Full => list(command.limit, batch.streams(outcome), &batch.findings.arena, out),
-            Verdict::Gone if outcome.other.is_empty() => out.extend_from_slice(b",\"reason\":\"stopped\""),
-            Verdict::Gone => {
+            Verdict::Full => list(command.limit, outcome, batch, out),
+            Verdict::Gone(Why::Stopped) => out.extend_from_slice(b",\"reason\":\"stopped\""),
+            Verdict::Gone(Why::Replaced) => {
                 out.extend_from_slice(b",\"reason\":\"replaced\",\"by\":{");
                 name(batch.findings.arena.get(outcome.other), out);
                 out.push(b'}');
+            }
+            Verdict::Gone(Why::Operator) => {
+                out.extend_from_slice(b",\"reason\":\"operator\"");
+                message(outcome, batch, out);
+            }
+            Verdict::Held => {
+                out.extend_from_slice(b",\"reason\":\"held\"");
+                message(outcome, batch, out);
             }
             _ => {}
         }
@@ -121,33 +130,67 @@ fn refusal(mut answer: Response, settings: &Settings, entry: &Entry, batch: &Bat
 fn detail(entry: &Entry, batch: &Batch, out: &mut Vec<u8>) {
     let Entry { command, outcome } = entry;
     let user = batch.arena.get(command.user);
+    let about_user = |before: &str, after: &str, out: &mut Vec<u8>| {
+        out.extend_from_slice(before.as_bytes());
+        json::write_inside(user, out);
+        out.extend_from_slice(after.as_bytes());
+    };
     match outcome.verdict {
+        Verdict::Full if command.limit == 0 => {
+            about_user("", " may watch no stream at all; ask the operator to raise the limit.", out);
+        }
         Verdict::Full => {
-            json::write_inside(user, out);
-            out.extend_from_slice(b" is watching ");
+            about_user("", " is watching ", out);
             decimal::write(outcome.count.into(), out);
             out.extend_from_slice(b" of ");
             decimal::write(command.limit.into(), out);
-            out.extend_from_slice(match command.action {
-                Action::Start { replace: Replace::Stream(_), .. } => {
-                    b" streams, and the one to replace is not among them; name one that plays."
-                }
-                _ => b" streams; stop or replace one of them first.",
-            });
+            too_many(entry, out);
         }
-        Verdict::Gone if outcome.other.is_empty() => {
-            out.extend_from_slice(b"This stream was stopped; POST to start it again.");
-        }
-        Verdict::Gone => {
-            out.extend_from_slice(b"This stream gave way to another one of ");
-            json::write_inside(user, out);
-            out.extend_from_slice(b"; POST to start it again.");
-        }
-        Verdict::Unknown => {
-            json::write_inside(user, out);
-            out.extend_from_slice(b" is not watching this stream; POST to start it.");
+        Verdict::Gone(why) => match why {
+            Why::Stopped => out.extend_from_slice(b"This stream was stopped; POST to start it again."),
+            Why::Replaced => {
+                about_user("This stream gave way to another one of ", "; POST to start it again.", out);
+            }
+            Why::Operator => {
+                out.extend_from_slice(b"The operator ended this stream; POST to start it again.");
+            }
+        },
+        Verdict::Unknown => about_user("", " is not watching this stream; POST to start it.", out),
+        Verdict::Held => {
+            about_user("The operator keeps ", " out for now; try again after `Retry-After`.", out);
         }
         _ => out.extend_from_slice(b"The streams cannot be reached; try again in a second."),
+    }
+}
+
+/// Appends what to do when the user is full.
+fn too_many(Entry { command, outcome }: &Entry, out: &mut Vec<u8>) {
+    let by_name = matches!(command.action.replaces(), Some(Replace::Stream(_)));
+    if outcome.excess > 1 {
+        out.extend_from_slice(b" streams; ");
+        decimal::write(outcome.excess.into(), out);
+        out.extend_from_slice(b" of them have to end before another one can play.");
+    } else if by_name {
+        out.extend_from_slice(b" streams, and the one to replace is not among them; name one that plays.");
+    } else {
+        out.extend_from_slice(b" streams; stop or replace one of them first.");
+    }
+}
+
+/// Appends `heldFor`, and `message` where there is one, if the user is held.
+fn hold(outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
+    if outcome.wait > Millis::ZERO {
+        out.extend_from_slice(b",\"heldFor\":");
+        decimal::write(outcome.wait.secs_ceil(), out);
+        message(outcome, batch, out);
+    }
+}
+
+/// Appends the operator's `message`, if there is one.
+fn message(outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
+    if !outcome.other.is_empty() {
+        out.extend_from_slice(b",\"message\":");
+        json::write_string(batch.findings.arena.get(outcome.other), out);
     }
 }
 
@@ -168,43 +211,43 @@ fn three_members(settings: &Settings, key: &[u8], outcome: &Outcome, out: &mut V
 }
 
 /// Appends `stream`, and `replaced` where another one gave way.
-fn started(key: &[u8], outcome: &Outcome, arena: &Arena<Found>, out: &mut Vec<u8>) {
-    if let Some(shown) = &outcome.stream {
+fn started(key: &[u8], outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
+    if let [view] = batch.streams(outcome) {
         out.extend_from_slice(b",\"stream\":");
-        stream(key, shown, out);
+        stream(key, view, out);
     }
     if !outcome.other.is_empty() {
         out.extend_from_slice(b",\"replaced\":{");
-        name(arena.get(outcome.other), out);
+        name(batch.findings.arena.get(outcome.other), out);
         out.push(b'}');
     }
 }
 
 /// Appends `limit` and `streams`.
-fn list(limit: u32, streams: &[StreamView], arena: &Arena<Found>, out: &mut Vec<u8>) {
+fn list(limit: u32, outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"limit\":");
     decimal::write(limit.into(), out);
     out.extend_from_slice(b",\"streams\":[");
-    for (i, shown) in streams.iter().enumerate() {
+    for (i, view) in batch.streams(outcome).iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        stream(arena.get(shown.key), shown, out);
+        stream(batch.findings.arena.get(view.key), view, out);
     }
     out.push(b']');
 }
 
-fn stream(key: &[u8], shown: &StreamView, out: &mut Vec<u8>) {
+fn stream(key: &[u8], view: &StreamView, out: &mut Vec<u8>) {
     out.push(b'{');
     name(key, out);
     out.extend_from_slice(b",\"time\":\"");
-    shown.position.write(out);
-    out.extend_from_slice(if shown.playing {
+    view.position.write(out);
+    out.extend_from_slice(if view.playing {
         b"\",\"state\":\"playing\",\"expiresIn\":"
     } else {
         b"\",\"state\":\"paused\",\"expiresIn\":"
     });
-    decimal::write(shown.expires_in.secs_ceil(), out);
+    decimal::write(view.expires_in.secs_ceil(), out);
     out.push(b'}');
 }
 

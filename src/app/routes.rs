@@ -55,7 +55,7 @@ impl App {
                     Some(key) if key.is_empty() => Replace::Oldest,
                     Some(key) => Replace::Stream(key),
                 };
-                Action::Start { position, replace }
+                Action::Start { position, replace, switch: false }
             }
             Method::Patch => {
                 let StreamUpdate { position, playing } = update(request)?;
@@ -116,8 +116,7 @@ impl App {
         let action = match (changes, query.key) {
             (false, None) => Action::List,
             (false, Some(_)) => Action::Look,
-            (true, None) => Action::EndAll,
-            (true, Some(_)) => Action::End,
+            (true, _) => Action::Evict { message: Word::default() },
         };
         let limit = self.credentials.limit_of(batch.arena.get(*user), self.settings.limit);
         Ok(Plan::Ask(batch.push(Command { user: *user, key: query.key.unwrap_or_default(), limit, action })))

@@ -115,7 +115,7 @@ impl Server {
         let now = clock.clone().now(0).steady;
         let Config { lease, when_full, .. } = config;
         let StoreKind::Memory = config.store;
-        let store = Memory::new(Policy { lease, when_full, adopt_until: now + lease });
+        let store = Memory::new(Policy { lease, when_full, one_per_device: false, adopt_until: now + lease });
         Self::start_with(config, signals, Arc::new(store), &clock)
     }
 

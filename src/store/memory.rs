@@ -211,7 +211,12 @@ mod tests {
 
     fn memory() -> Memory {
         let adopt_until = Timestamp::default();
-        Memory::new(Policy { lease: Millis::from_secs(LEASE), when_full: WhenFull::Refuse, adopt_until })
+        Memory::new(Policy {
+            lease: Millis::from_secs(LEASE),
+            when_full: WhenFull::Refuse,
+            one_per_device: false,
+            adopt_until,
+        })
     }
 
     fn at(secs: u64) -> Timestamp {
@@ -228,7 +233,7 @@ mod tests {
         batch.entries.iter().map(|entry| (entry.outcome.verdict, entry.outcome.count)).collect()
     }
 
-    const START: Action = Action::Start { position: None, replace: Replace::ByPolicy };
+    const START: Action = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
     const BEAT: Action = Action::Beat { position: None, playing: None };
 
     #[test]

@@ -4,21 +4,28 @@
 //!            start               pause
 //!   (none) ────────▶ Playing ◀──────────▶ Paused        each POST and PATCH renews the lease
 //!                     │   │     resume      │
-//!             DELETE  │   │ gave way        │ DELETE
-//!                     ▼   ▼                 ▼
-//!                  Ended(None | Some(by)) ◀─┘            kept for one lease, so that a PATCH can say 410
+//!             DELETE, │   │ gave way        │ DELETE, operator, gave way to its own device
+//!            operator ▼   ▼                 ▼
+//!                  Ended(cause) ◀───────────┘            kept for one lease, so that a PATCH can say 410
 //!
 //!   whatever its state, a stream whose lease has run out is gone
 //! ```
 //!
 //! An account is a pure function of what it was and of (`now`, policy, command): no lock, no clock, no socket. The count
-//! is always derived from the streams, never kept beside them.
+//! is always derived from the streams, never kept beside them. This file says what an account is and which command is
+//! which rule; `admit` says who may play, and `end` how it ends.
 //!
-//! *Invariant:* between commands at most `limit` streams play (unless the policy only reports), at most [`MAX_PAUSED`]
-//! are paused, and at most [`MAX_ENDED`] are remembered.
+//! *Invariant:* between commands at most `limit` streams play (unless the limit was lowered, or the policy only reports),
+//! at most [`MAX_PAUSED`] are paused, and at most [`MAX_ENDED`] are remembered.
+
+mod admit;
+
+mod end;
+
+use std::num::NonZeroU32;
 
 use super::arena::{Arena, Word};
-use super::batch::{Action, Asked, Command, Findings, Found, Notes, Outcome, Replace, StreamView, Verdict};
+use super::batch::{Action, Asked, Change, Command, Findings, Found, Outcome, StreamView, Verdict};
 use super::inline_vec::InlineVec;
 use super::name::Name;
 use super::position::Position;
@@ -50,34 +57,69 @@ pub struct Policy {
     pub lease: Millis,
     /// What happens to a start that does not say itself whom to replace.
     pub when_full: WhenFull,
+    /// Whether every start that names a device ends what else that device has.
+    pub one_per_device: bool,
     /// Until when a PATCH of an unknown stream takes it over: one lease after a start with an empty store.
     pub adopt_until: Timestamp,
 }
 
-/// One user's streams, oldest first.
-#[derive(Clone, Debug, Default)]
+/// One user's streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    streams: InlineVec<Stream>,
+    /// What plays and what is paused, in the order of the starts.
+    pub(super) streams: InlineVec<Stream>,
+    /// What few accounts have, apart so that the others are small. Never there and empty.
+    pub(super) rare: Option<Box<Rare>>,
 }
 
-#[derive(Clone, Debug)]
-struct Stream {
+/// A stream that plays or is paused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stream {
     /// Its id or, with a device, `id NUL device`.
-    key: Name,
-    /// When it is gone unless renewed; for an ended stream, when it is forgotten.
-    expires: Timestamp,
-    state: State,
-    position: Position,
+    pub(super) key: Name,
+    /// When it is gone unless renewed.
+    pub(super) expires: Timestamp,
+    pub(super) position: Position,
+    /// None while it plays. Of two paused streams the one with the lower number was paused first: a time would not tell
+    /// two pauses of one millisecond apart.
+    pub(super) paused: Option<NonZeroU32>,
 }
 
-#[derive(Clone, Debug)]
-enum State {
-    Playing,
-    Paused {
-        since: Timestamp,
-    },
-    /// Ended on purpose: by the key in the box, which replaced it, or by a DELETE.
-    Ended(Option<Box<Name>>),
+/// What an account holds besides streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rare {
+    /// What ended on purpose, in the order of the ends.
+    pub(super) ended: Vec<Ended>,
+    /// While it lasts nothing starts.
+    pub(super) hold: Option<Hold>,
+}
+
+/// A stream that ended on purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) key: Name,
+    /// When it is forgotten.
+    pub(super) expires: Timestamp,
+    pub(super) cause: Cause,
+}
+
+/// Why a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// By a DELETE of the user.
+    Stopped,
+    /// By the start of the stream with this key.
+    Replaced(Name),
+    /// By the operator, with this message; empty when there was none.
+    Operator(Name),
+}
+
+/// What keeps a user out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub(super) until: Timestamp,
+    /// Why; empty when the operator did not say.
+    pub(super) message: Name,
 }
 
 /// How many streams of each state accounts hold, those not yet found to have expired among them.
@@ -93,7 +135,9 @@ pub struct Tally {
 struct Call<'a> {
     now: Timestamp,
     policy: &'a Policy,
-    command: &'a Command,
+    /// The stream that the command is about; empty when it is about all.
+    key: &'a [u8],
+    limit: usize,
     /// The bytes of the command.
     arena: &'a Arena<Asked>,
     findings: &'a mut Findings,
@@ -110,53 +154,59 @@ impl Account {
         findings: &mut Findings,
     ) -> Outcome {
         let expired = self.expire(now);
-        let mut call = Call { now, policy, command, arena, findings };
+        let (key, limit) = (arena.get(command.key), (command.limit as usize).min(MAX_PLAYING));
+        let mut call = Call { now, policy, key, limit, arena, findings };
         let mut outcome = match command.action {
             Action::Look => Verdict::Info.into(),
             Action::List => self.list(&mut call, Verdict::Info),
-            Action::Start { position, replace } => self.start(&mut call, position, replace),
+            Action::Start { .. } | Action::Beat { .. } | Action::Gate { .. } if self.hold().is_some() => {
+                self.held(&mut call)
+            }
+            Action::Start { position, replace, switch } => self.start(&mut call, position, replace, switch),
             Action::Beat { position, playing } => self.beat(&mut call, position, playing),
-            Action::End => self.end(&call),
-            Action::EndAll => self.end_all(&call),
+            Action::Gate { replace, switch } => self.gate(&mut call, replace, switch),
+            Action::End => self.end(&mut call),
+            Action::Evict { message } => self.evict(&mut call, message),
+            Action::Hold { length, message } => self.hold_for(&mut call, length, message),
         };
         outcome.count = self.playing() as u32;
-        outcome.can_watch = outcome.verdict != Verdict::Full
-            && (outcome.count < command.limit
-                || policy.when_full == WhenFull::Report
-                || self.find(arena.get(command.key)).is_some_and(|i| self.streams[i].plays()));
-        outcome.notes.expired = expired;
+        outcome.can_watch = outcome.verdict != Verdict::Full && self.can_watch(&call);
+        outcome.notes.expired = expired as u16;
         outcome
     }
 
     /// Drops what has run out by `now`; returns how many of them were streams that had not ended.
     pub fn expire(&mut self, now: Timestamp) -> u32 {
-        if self.streams.iter().all(|stream| now < stream.expires) {
-            return 0;
+        let before = self.streams.len();
+        if self.streams.iter().any(|stream| now >= stream.expires) {
+            self.streams.retain(|stream| now < stream.expires);
+            self.streams.shrink();
         }
-        let mut expired = 0;
-        self.streams.retain(|stream| {
-            let keep = now < stream.expires;
-            expired += u32::from(!keep && !matches!(stream.state, State::Ended(_)));
-            keep
-        });
-        self.streams.shrink();
-        expired
+        if let Some(rare) = &mut self.rare
+            && rare.expire(now)
+        {
+            self.rare = None;
+            self.streams.shrink();
+        }
+        (before - self.streams.len()) as u32
     }
 
     /// How many streams it holds, by state; None when there is nothing left to remember.
     pub fn tally(&self) -> Option<Tally> {
-        if self.streams.is_empty() {
+        if self.streams.is_empty() && self.rare.is_none() {
             return None;
         }
-        let mut tally = Tally::default();
-        for stream in self.streams.iter() {
-            match stream.state {
-                State::Playing => tally.playing += 1,
-                State::Paused { .. } => tally.paused += 1,
-                State::Ended(_) => {}
-            }
-        }
-        Some(tally)
+        let playing = self.playing();
+        Some(Tally { playing: playing as u32, paused: (self.streams.len() - playing) as u32 })
+    }
+
+    /// When nothing of it is worth keeping any more; None when nothing is now.
+    pub fn forgotten_at(&self) -> Option<Timestamp> {
+        let rare = self.rare.iter().flat_map(|rare| {
+            let ended = rare.ended.iter().map(|ended| ended.expires);
+            ended.chain(rare.hold.as_ref().map(|hold| hold.until))
+        });
+        self.streams.iter().map(|stream| stream.expires).chain(rare).max()
     }
 
     fn playing(&self) -> usize {
@@ -167,212 +217,83 @@ impl Account {
         self.streams.iter().position(|stream| stream.key.as_bytes() == key)
     }
 
-    /// Lists what plays and what is paused.
-    fn list(&self, call: &mut Call, verdict: Verdict) -> Outcome {
-        let from = call.findings.streams.len() as u32;
-        for stream in self.streams.iter().filter(|stream| stream.lives()) {
-            let key = call.findings.arena.add(stream.key.as_bytes());
-            call.findings.streams.push(stream.shown(key, call.now));
-        }
-        Outcome { verdict, streams: (from, call.findings.streams.len() as u32), ..Outcome::default() }
+    fn plays(&self, key: &[u8]) -> bool {
+        self.find(key).is_some_and(|i| self.streams[i].plays())
     }
 
-    fn start(&mut self, call: &mut Call, position: Option<Position>, replace: Replace) -> Outcome {
-        let key = call.arena.get(call.command.key);
-        if let Some(i) = self.find(key).filter(|&i| self.streams[i].plays()) {
-            self.streams[i].renew(call, position);
-            return self.showing(call, i, Verdict::Renewed, Notes::default());
+    fn ended(&self, key: &[u8]) -> Option<&Ended> {
+        self.rare.as_ref()?.ended.iter().find(|ended| ended.key.as_bytes() == key)
+    }
+
+    fn hold(&self) -> Option<&Hold> {
+        self.rare.as_ref()?.hold.as_ref()
+    }
+
+    /// Lists what plays and what is paused, and says how long a hold lasts.
+    fn list(&self, call: &mut Call, verdict: Verdict) -> Outcome {
+        let from = call.findings.streams.len() as u32;
+        for stream in self.streams.iter() {
+            let key = call.findings.arena.add(stream.key.as_bytes());
+            call.findings.streams.push(stream.view(key, call.now));
         }
-        let (notes, other) = match self.make_room(call, replace) {
-            Ok(made) => made,
-            Err(full) => return full,
-        };
-        let (i, verdict) = match self.find(key).filter(|&i| self.streams[i].lives()) {
-            Some(i) => {
-                self.streams[i].state = State::Playing;
-                self.streams[i].renew(call, position);
-                (i, Verdict::Renewed)
-            }
-            None => {
-                self.streams.retain(|stream| stream.key.as_bytes() != key);
-                (self.add(call, position, State::Playing), Verdict::Started)
-            }
-        };
-        Outcome { other, ..self.showing(call, i, verdict, notes) }
+        Outcome { streams: (from, call.findings.streams.len() as u32), verdict, ..self.told_of_hold(call) }
+    }
+
+    fn held(&self, call: &mut Call) -> Outcome {
+        Outcome { verdict: Verdict::Held, ..self.told_of_hold(call) }
+    }
+
+    fn told_of_hold(&self, call: &mut Call) -> Outcome {
+        let Some(Hold { until, message }) = self.hold() else { return Outcome::default() };
+        let other = call.findings.arena.add(message.as_bytes());
+        Outcome { wait: call.now.until(*until), other, ..Outcome::default() }
+    }
+
+    fn view(&self, call: &mut Call, i: usize, verdict: Verdict) -> Outcome {
+        let from = call.findings.streams.len() as u32;
+        call.findings.streams.push(self.streams[i].view(Word::default(), call.now));
+        Outcome { verdict, change: Change::Lease, streams: (from, from + 1), ..Outcome::default() }
     }
 
     fn beat(&mut self, call: &mut Call, position: Option<Position>, playing: Option<bool>) -> Outcome {
-        let Some(i) = self.find(call.arena.get(call.command.key)) else {
-            return self.adopt(call, position, playing);
+        let Some(i) = self.find(call.key) else {
+            return self.gone(call).unwrap_or_else(|| self.adopt(call, position, playing));
         };
-        if let State::Ended(by) = &self.streams[i].state {
-            let other = by.as_ref().map_or(Word::default(), |by| call.findings.arena.add(by.as_bytes()));
-            return Outcome { other, ..Outcome::from(Verdict::Gone) };
-        }
         self.streams[i].renew(call, position);
-        let mut notes = Notes::default();
-        match (playing, &self.streams[i].state) {
-            (Some(true), State::Paused { .. }) => {
-                if self.is_full(call) {
-                    if call.policy.when_full != WhenFull::Report || self.playing() >= MAX_PLAYING {
-                        return self.full(call);
-                    }
-                    notes.over_limit = true;
-                }
-                self.streams[i].state = State::Playing;
-            }
-            (Some(false), State::Playing) => {
-                self.make_room_for_paused();
-                // The stream itself plays, so it was not the one to go, but those behind that one have moved up.
-                let Some(i) = self.find(call.arena.get(call.command.key)) else {
-                    return Verdict::Unknown.into();
-                };
-                self.streams[i].state = State::Paused { since: call.now };
-                return self.showing(call, i, Verdict::Renewed, notes);
-            }
-            _ => {}
+        match (playing, self.streams[i].plays()) {
+            (Some(true), false) => self.resume(call, i),
+            (Some(false), true) => self.pause(call, i, Verdict::Renewed),
+            _ => self.view(call, i, Verdict::Renewed),
         }
-        self.showing(call, i, Verdict::Renewed, notes)
     }
 
-    /// A PATCH of a stream that nobody knows: soon after a start it is taken for one from before, and started.
-    fn adopt(&mut self, call: &mut Call, position: Option<Position>, playing: Option<bool>) -> Outcome {
-        if call.now >= call.policy.adopt_until {
-            return Verdict::Unknown.into();
-        }
-        let mut outcome = if playing == Some(false) {
-            self.make_room_for_paused();
-            let i = self.add(call, position, State::Paused { since: call.now });
-            self.showing(call, i, Verdict::Renewed, Notes::default())
-        } else {
-            self.start(call, position, Replace::ByPolicy)
-        };
-        if outcome.verdict != Verdict::Full {
-            outcome.verdict = Verdict::Renewed;
-            outcome.notes.adopted = true;
+    fn pause(&mut self, call: &mut Call, i: usize, verdict: Verdict) -> Outcome {
+        let last = self.streams.iter().filter_map(|stream| stream.paused).max();
+        self.streams[i].paused = Some(last.map_or(NonZeroU32::MIN, |last| last.saturating_add(1)));
+        let outcome = Outcome { change: Change::Full, ..self.view(call, i, verdict) };
+        let paused = || self.streams.iter().enumerate().filter_map(|(i, stream)| Some((stream.paused?, i)));
+        if paused().count() > MAX_PAUSED
+            && let Some((_, first)) = paused().min()
+        {
+            self.streams.remove(first);
         }
         outcome
     }
 
-    fn end(&mut self, call: &Call) -> Outcome {
-        match self.find(call.arena.get(call.command.key)) {
-            Some(i) if self.streams[i].lives() => {
-                self.streams[i].end(call, None);
-                self.forget_ended();
-                Verdict::Ended.into()
-            }
-            _ => Verdict::Unknown.into(),
-        }
-    }
-
-    fn end_all(&mut self, call: &Call) -> Outcome {
-        for stream in self.streams.iter_mut().filter(|stream| stream.lives()) {
-            stream.end(call, None);
-        }
-        self.forget_ended();
-        Verdict::Ended.into()
-    }
-
-    fn is_full(&self, call: &Call) -> bool {
-        self.playing() >= call.command.limit as usize
-    }
-
-    /// Sees to it that one more stream may play. Gives what that took, or the refusal.
-    fn make_room(&mut self, call: &mut Call, replace: Replace) -> Result<(Notes, Word<Found>), Outcome> {
-        let mut notes = Notes::default();
-        let excess = (self.playing() + 1).saturating_sub(call.command.limit as usize);
-        if excess == 0 {
-            return Ok((notes, Word::default()));
-        }
-        let oldest = match (replace, call.policy.when_full) {
-            (Replace::Stream(other), _) => {
-                let other = call.arena.get(other);
-                // One stream gives way; where the limit was lowered meanwhile that may not be enough.
-                match self.streams.iter().position(|s| s.plays() && s.key.as_bytes() == other) {
-                    Some(i) if excess == 1 => {
-                        return Ok((Notes { replaced: 1, ..notes }, self.replace(call, i)));
-                    }
-                    _ => return Err(self.full(call)),
-                }
-            }
-            (Replace::Oldest, _) | (Replace::ByPolicy, WhenFull::ReplaceOldest) => excess,
-            (Replace::ByPolicy, WhenFull::Report) => {
-                notes.over_limit = true;
-                (self.playing() + 1).saturating_sub(MAX_PLAYING)
-            }
-            (Replace::ByPolicy, WhenFull::Refuse) => return Err(self.full(call)),
-        };
-        let mut first = Word::default();
-        for _ in 0..oldest {
-            let Some(i) = self.streams.iter().position(Stream::plays) else { break };
-            let other = self.replace(call, i);
-            first = if notes.replaced == 0 { other } else { first };
-            notes.replaced += 1;
-        }
-        Ok((notes, first))
-    }
-
-    /// Ends stream `i` in favour of the one that the command starts; names it.
-    fn replace(&mut self, call: &mut Call, i: usize) -> Word<Found> {
-        let by = Name::from(call.arena.get(call.command.key));
-        let word = call.findings.arena.add(self.streams[i].key.as_bytes());
-        self.streams[i].end(call, Some(Box::new(by)));
-        self.forget_ended();
-        word
-    }
-
-    fn full(&self, call: &mut Call) -> Outcome {
-        let first = self.streams.iter().filter(|s| s.plays()).map(|s| s.expires).min();
-        let retry_after = first.map_or(Millis::default(), |first| call.now.until(first));
-        Outcome { retry_after, ..self.list(call, Verdict::Full) }
-    }
-
-    fn add(&mut self, call: &Call, position: Option<Position>, state: State) -> usize {
+    fn add(&mut self, call: &Call, position: Option<Position>) -> usize {
         self.streams.push(Stream {
-            key: Name::from(call.arena.get(call.command.key)),
+            key: Name::from(call.key),
             expires: call.now + call.policy.lease,
-            state,
             position: position.unwrap_or_default(),
+            paused: None,
         });
         self.streams.len() - 1
-    }
-
-    fn make_room_for_paused(&mut self) {
-        self.keep_at_most(MAX_PAUSED - 1, |stream| match stream.state {
-            State::Paused { since } => Some(since),
-            _ => None,
-        });
-    }
-
-    fn forget_ended(&mut self) {
-        self.keep_at_most(MAX_ENDED, |stream| match stream.state {
-            State::Ended(_) => Some(stream.expires),
-            _ => None,
-        });
-    }
-
-    /// Of the streams that `at` gives a time for, drops the earliest until `most` are left.
-    fn keep_at_most(&mut self, most: usize, at: impl Fn(&Stream) -> Option<Timestamp>) {
-        while self.streams.iter().filter(|stream| at(stream).is_some()).count() > most {
-            let timed = self.streams.iter().enumerate().filter_map(|(i, stream)| Some((at(stream)?, i)));
-            let Some((_, first)) = timed.min() else { return };
-            self.streams.remove(first);
-        }
-    }
-
-    fn showing(&self, call: &Call, i: usize, verdict: Verdict, notes: Notes) -> Outcome {
-        let stream = Some(self.streams[i].shown(Word::default(), call.now));
-        Outcome { verdict, stream, notes, ..Outcome::default() }
     }
 }
 
 impl Stream {
     fn plays(&self) -> bool {
-        matches!(self.state, State::Playing)
-    }
-
-    fn lives(&self) -> bool {
-        !matches!(self.state, State::Ended(_))
+        self.paused.is_none()
     }
 
     fn renew(&mut self, call: &Call, position: Option<Position>) {
@@ -380,18 +301,26 @@ impl Stream {
         self.position = position.unwrap_or(self.position);
     }
 
-    fn end(&mut self, call: &Call, by: Option<Box<Name>>) {
-        self.expires = call.now + call.policy.lease;
-        self.state = State::Ended(by);
-    }
-
-    fn shown(&self, key: Word<Found>, now: Timestamp) -> StreamView {
+    fn view(&self, key: Word<Found>, now: Timestamp) -> StreamView {
         StreamView {
             key,
             position: self.position,
             playing: self.plays(),
             expires_in: now.until(self.expires),
         }
+    }
+}
+
+impl Rare {
+    /// Drops what has run out; says whether nothing is left.
+    fn expire(&mut self, now: Timestamp) -> bool {
+        self.ended.retain(|ended| now < ended.expires);
+        self.hold.take_if(|hold| now >= hold.until);
+        self.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ended.is_empty() && self.hold.is_none()
     }
 }
 

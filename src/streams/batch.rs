@@ -33,8 +33,7 @@ pub struct Found;
 pub struct Command {
     /// Who asks.
     pub user: Word<Asked>,
-    /// The stream it is about: its id or, with a device, `id NUL device`. Empty for [`Action::List`] and
-    /// [`Action::EndAll`].
+    /// The stream it is about: its id or, with a device, `id NUL device`. Empty when it is about all.
     pub key: Word<Asked>,
     /// How many streams this user may play at once.
     pub limit: u32,
@@ -53,8 +52,10 @@ pub enum Action {
     Start {
         /// Where to; where it was, or the beginning, when absent.
         position: Option<Position>,
-        /// Whom to end when the user is full.
+        /// Who is to end when the user is full.
         replace: Replace,
+        /// Whether this device is to play nothing else.
+        switch: bool,
     },
     /// Renews the stream, and moves, pauses or resumes it.
     Beat {
@@ -63,10 +64,37 @@ pub enum Action {
         /// `Some(true)` resumes, `Some(false)` pauses.
         playing: Option<bool>,
     },
+    /// A part of the video is asked for: starts, resumes or renews the stream, but not one that was ended on purpose.
+    Gate {
+        /// Who is to end when the user is full.
+        replace: Replace,
+        /// Whether this device is to play nothing else.
+        switch: bool,
+    },
     /// Ends the stream.
     End,
-    /// Ends every stream of the user.
-    EndAll,
+    /// The operator ends the stream or, without a key, every stream of the user.
+    Evict {
+        /// What the player is told; empty for nothing.
+        message: Word<Asked>,
+    },
+    /// The operator ends every stream of the user, and nothing starts for so long.
+    Hold {
+        /// How long; no time at all lifts a hold, and ends nothing.
+        length: Millis,
+        /// What the player is told; empty for nothing.
+        message: Word<Asked>,
+    },
+}
+
+impl Action {
+    /// Who is to give way, if it is a start of any kind.
+    pub fn replaces(self) -> Option<Replace> {
+        match self {
+            Self::Start { replace, .. } | Self::Gate { replace, .. } => Some(replace),
+            _ => None,
+        }
+    }
 }
 
 /// Which stream gives way when a start finds the user full.
@@ -96,10 +124,35 @@ pub enum Verdict {
     Ended,
     /// No such stream.
     Unknown,
-    /// The stream was ended on purpose less than one lease ago: replaced by `Outcome::other`, or stopped when that is
-    /// empty.
-    Gone,
+    /// The stream was ended on purpose less than one lease ago.
+    Gone(Why),
     /// The user plays as many streams as the limit allows.
+    Full,
+    /// The operator keeps the user out.
+    Held,
+}
+
+/// Why a stream was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// By a DELETE of the user.
+    Stopped,
+    /// Another one, [`Outcome::other`], took its place.
+    Replaced,
+    /// By the operator, whose message is [`Outcome::other`].
+    Operator,
+}
+
+/// What a command did to the account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Nothing that has to be kept. What has run out may have been dropped, but whoever reads the old account later drops
+    /// that too.
+    #[default]
+    None,
+    /// A lease was renewed, and perhaps a position moved: losing that ends nothing that a client was promised.
+    Lease,
+    /// Anything else.
     Full,
 }
 
@@ -108,20 +161,25 @@ pub enum Verdict {
 pub struct Outcome {
     /// What became of it.
     pub verdict: Verdict,
+    /// What has to be kept.
+    pub change: Change,
     /// Whether this user may watch this stream now without ending another.
     pub can_watch: bool,
-    /// How many streams the user plays now.
-    pub count: u32,
-    /// The stream that the command started or renewed.
-    pub stream: Option<StreamView>,
-    /// The stream that was replaced or that replaced this one, in [`Findings::arena`]; empty when there is none.
-    pub other: Word<Found>,
-    /// The user's streams, in [`Findings::streams`]: for `List`, and when the verdict is `Full`.
-    pub streams: (u32, u32),
-    /// Until the first lease of a playing stream can run out; zero unless the verdict is `Full`.
-    pub retry_after: Millis,
     /// What happened besides, for the counters.
     pub notes: Notes,
+    /// How many streams would have to end first; zero unless the verdict is `Full`.
+    pub excess: u16,
+    /// How many streams the user plays now.
+    pub count: u32,
+    /// In [`Findings::arena`], the stream that was replaced or that replaced this one, or the operator's message; empty
+    /// when there is none.
+    pub other: Word<Found>,
+    /// In [`Findings::streams`], the stream that was started or renewed, or all of the user's: for `List`, for what is
+    /// about all, and when the verdict is `Full`.
+    pub streams: (u32, u32),
+    /// When the verdict is `Full`, until the first lease of a playing stream can run out; else until the end of a hold.
+    /// Zero when there is neither.
+    pub wait: Millis,
 }
 
 impl From<Verdict> for Outcome {
@@ -138,9 +196,10 @@ pub struct Notes {
     /// The user was full, and the policy let the stream through.
     pub over_limit: bool,
     /// How many streams gave way to this one.
-    pub replaced: u32,
-    /// How many leases were found to have run out.
-    pub expired: u32,
+    pub replaced: u16,
+    /// How many leases were found to have run out. A store that keeps an account elsewhere finds the same ones again
+    /// until it has written it, and counts them then.
+    pub expired: u16,
 }
 
 /// A stream as an answer shows it.

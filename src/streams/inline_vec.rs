@@ -64,6 +64,14 @@ impl<T> InlineVec<T> {
     }
 }
 
+impl<T: PartialEq> PartialEq for InlineVec<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Eq> Eq for InlineVec<T> {}
+
 impl<T> Default for InlineVec<T> {
     fn default() -> Self {
         Self(Repr::None)

@@ -19,4 +19,6 @@ pub mod position;
 
 pub mod account;
 
+pub mod record;
+
 pub mod batch;

@@ -1,53 +1,77 @@
-//! Where in a video a stream is: whole seconds, below 100 hours.
+//! Where in a video a stream is: whole seconds, up to 4,294,967,295.
 //!
-//! *Invariant:* a `Position` is always one that can be written back as it was read.
+//! Live players report what they have: seconds since 1970, offsets below zero, fractions. None of that may cost a viewer
+//! the lease, so that every number is taken for the nearest position there is.
+//!
+//! *Invariant:* a `Position` can be written, and is read back as itself.
 
-/// Whole seconds from the beginning, below [`Position::END`].
+/// Whole seconds from the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(u32);
 
 impl Position {
-    /// The first position that is too far: 100 hours.
-    pub const END: u32 = 100 * 3600;
-
-    /// From seconds; None from 100 hours on.
-    pub fn from_secs(secs: u32) -> Option<Self> {
-        (secs < Self::END).then_some(Self(secs))
+    /// From seconds.
+    pub const fn from_secs(secs: u32) -> Self {
+        Self(secs)
     }
 
     /// Whole seconds from the beginning.
-    pub fn secs(self) -> u32 {
+    pub const fn secs(self) -> u32 {
         self.0
     }
 
-    /// From `M:SS`, `MM:SS` or `H:MM:SS` (hours up to 99); None for anything else.
-    pub fn parse(clock: &[u8]) -> Option<Self> {
-        let (rest, seconds) = split_last(clock)?;
-        match split_last(rest) {
-            None => Self::from_secs(one_or_two_digits(rest)? * 60 + seconds),
-            Some((hours, minutes)) => {
-                Self::from_secs(one_or_two_digits(hours)? * 3600 + minutes * 60 + seconds)
-            }
-        }
-    }
-
-    /// From a JSON number of seconds; a fraction, as players report it, is cut off. None when negative or too far.
-    pub fn parse_secs(number: &str) -> Option<Self> {
-        let secs: f64 = number.parse().ok()?;
-        (0.0..f64::from(Self::END)).contains(&secs).then_some(Self(secs as u32))
+    /// From `M:SS`, `H:MM:SS` or a number of seconds; None for anything else.
+    ///
+    /// ```text
+    /// position = [ "-" ] ( clock / number )
+    /// clock    = 1*DIGIT 1*2( ":" 2DIGIT ) [ "." 1*DIGIT ]    ; the two digits up to 59
+    /// number   = 1*DIGIT [ "." *DIGIT ] [ ( "e" / "E" ) [ "+" / "-" ] 1*DIGIT ]
+    /// ```
+    ///
+    /// A fraction is cut off, below zero is zero, and above the last position is the last.
+    pub fn parse(text: &str) -> Option<Self> {
+        let magnitude = text.strip_prefix('-').unwrap_or(text);
+        let position = if magnitude.contains(':') { clock(magnitude) } else { number(magnitude) }?;
+        Some(if magnitude.len() < text.len() { Self(0) } else { position })
     }
 
     /// Appends it as `M:SS`, from an hour on as `H:MM:SS`.
     pub fn write(self, out: &mut Vec<u8>) {
         let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
         if hours > 0 {
-            write_digits(hours, hours > 9, out);
+            write_digits(hours, 1, out);
             out.push(b':');
         }
-        write_digits(minutes, hours > 0 || minutes > 9, out);
+        write_digits(minutes, if hours > 0 { 2 } else { 1 }, out);
         out.push(b':');
-        write_digits(seconds, true, out);
+        write_digits(seconds, 2, out);
     }
+}
+
+fn number(text: &str) -> Option<Position> {
+    // `f64` would also read `inf`, `nan` and `.5`.
+    let begins = text.starts_with(|c: char| c.is_ascii_digit());
+    let secs: f64 = text.parse().ok().filter(|_| begins)?;
+    // Saturates: above the last position is the last.
+    Some(Position(secs as u32))
+}
+
+fn clock(text: &str) -> Option<Position> {
+    let text = match text.split_once('.') {
+        Some((whole, fraction)) => Some(whole).filter(|_| are_digits(fraction.as_bytes()))?,
+        None => text,
+    };
+    let (rest, seconds) = split_last(text.as_bytes())?;
+    let (first, rest, unit) = match split_last(rest) {
+        Some((hours, minutes)) => (hours, minutes * 60 + seconds, 3600),
+        None => (rest, seconds, 60),
+    };
+    if !are_digits(first) {
+        return None;
+    }
+    let digits = first.iter().map(|digit| u32::from(digit - b'0'));
+    let first = digits.fold(0, |n: u32, digit| n.saturating_mul(10).saturating_add(digit));
+    Some(Position(first.saturating_mul(unit).saturating_add(rest)))
 }
 
 /// Splits `…:NN` with NN from 00 to 59.
@@ -58,19 +82,14 @@ fn split_last(clock: &[u8]) -> Option<(&[u8], u32)> {
     Some((rest, u32::from(tens - b'0') * 10 + u32::from(ones - b'0')))
 }
 
-fn one_or_two_digits(text: &[u8]) -> Option<u32> {
-    match text {
-        [ones @ b'0'..=b'9'] => Some(u32::from(ones - b'0')),
-        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
-            Some(u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
-        }
-        _ => None,
-    }
+fn are_digits(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
-fn write_digits(n: u32, two: bool, out: &mut Vec<u8>) {
-    if two {
-        out.push(b'0' + (n / 10) as u8);
+/// Appends `n` with `least` digits or more.
+fn write_digits(n: u32, least: u32, out: &mut Vec<u8>) {
+    if n > 9 || least > 1 {
+        write_digits(n / 10, least.saturating_sub(1), out);
     }
     out.push(b'0' + (n % 10) as u8);
 }
@@ -80,17 +99,20 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(position: Option<Position>, expected: &str) {
+    fn check(text: &str, expected: &str) {
         let mut out = Vec::new();
-        match position {
+        match Position::parse(text) {
             Some(position) => position.write(&mut out),
             None => out.extend(b"refused"),
         }
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{text}");
+        if expected != "refused" {
+            assert_eq!(Position::parse(expected), Position::parse(text));
+        }
     }
 
     #[test]
-    fn reads_the_three_forms_and_writes_the_normal_one() {
+    fn reads_clocks_and_writes_the_normal_form() {
         for (clock, expected) in [
             ("0:00", "0:00"),
             ("1:00", "1:00"),
@@ -99,31 +121,65 @@ mod tests {
             ("59:59", "59:59"),
             ("60:00", "1:00:00"),
             ("90:05", "1:30:05"),
-            ("99:59", "1:39:59"),
+            ("100:00", "1:40:00"),
             ("1:02:03", "1:02:03"),
             ("0:02:03", "2:03"),
             ("00:00:00", "0:00"),
             ("12:00:00", "12:00:00"),
-            ("99:59:59", "99:59:59"),
+            ("100:00:00", "100:00:00"),
+            ("00000001:00", "1:00"),
+            ("00:01:00.000", "1:00"),
+            ("1:00.9", "1:00"),
+            ("-1:00", "0:00"),
+            ("1193046:28:15", "1193046:28:15"),
+            ("1193046:28:16", "1193046:28:15"),
+            ("71582788:16", "1193046:28:15"),
+            ("99999999999999999999:00", "1193046:28:15"),
+            ("99999999999999999999:00:00", "1193046:28:15"),
         ] {
-            check(Position::parse(clock.as_bytes()), expected);
+            check(clock, expected);
         }
     }
 
     #[test]
-    fn refuses_every_other_form() {
-        for clock in [
+    fn reads_numbers_and_takes_the_nearest_position() {
+        for (number, expected) in [
+            ("0", "0:00"),
+            ("-0", "0:00"),
+            ("60", "1:00"),
+            ("75", "1:15"),
+            ("75.999", "1:15"),
+            ("007", "0:07"),
+            ("1e2", "1:40"),
+            ("1E+2", "1:40"),
+            ("1e-9", "0:00"),
+            ("360000", "100:00:00"),
+            ("917302", "254:48:22"),
+            ("1558804912.387", "433001:21:52"),
+            ("4294967295", "1193046:28:15"),
+            ("4294967295.9", "1193046:28:15"),
+            ("4294967296", "1193046:28:15"),
+            ("1e400", "1193046:28:15"),
+            ("-0.04", "0:00"),
+            ("-1", "0:00"),
+            ("-1e400", "0:00"),
+        ] {
+            check(number, expected);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_position() {
+        for text in [
             "",
+            "-",
             ":",
-            "1",
-            "60",
             "1:0",
             "1:60",
             "1:000",
-            "100:00",
             ":00",
             "1:00:",
-            "-1:00",
+            "--1:00",
             "+1:00",
             "1:+1",
             " 1:00",
@@ -131,33 +187,29 @@ mod tests {
             "1:60:00",
             "1:0:00",
             "1:00:60",
-            "100:00:00",
             "1:2:3:4",
+            "1:00:00:00",
             "a:00",
             "1:0a",
-            "1.5",
+            "1:00.",
+            "1:00.x",
+            "1.5:00",
+            "1:00.0.0",
             "١:٠٠",
+            "abc",
+            "NaN",
+            "inf",
+            "-inf",
+            "infinity",
+            "+5",
+            ".5",
+            "1e",
+            "0x5",
+            "5s",
+            "5 ",
+            "€",
         ] {
-            check(Position::parse(clock.as_bytes()), "refused");
-        }
-    }
-
-    #[test]
-    fn reads_seconds_and_cuts_the_fraction() {
-        for (number, expected) in [
-            ("0", "0:00"),
-            ("-0", "0:00"),
-            ("75", "1:15"),
-            ("75.999", "1:15"),
-            ("1e2", "1:40"),
-            ("359999", "99:59:59"),
-            ("359999.9", "99:59:59"),
-            ("360000", "refused"),
-            ("1e400", "refused"),
-            ("-1", "refused"),
-            ("-0.5", "refused"),
-        ] {
-            check(Position::parse_secs(number), expected);
+            check(text, "refused");
         }
     }
 }

@@ -358,7 +358,7 @@ fn support_ends_one_stream_or_all_and_the_player_is_told_why() {
     let again = delete(&server, "/users/alice?id=B&device=tv");
     assert!(again.status == 404 && again.body.contains("alice is not watching this stream"), "{again:?}");
     let beat = player.call("alice", "PATCH /?id=B&device=tv", "");
-    assert!(beat.status == 410 && beat.body.ends_with(r#""reason":"stopped"}"#), "{beat:?}");
+    assert!(beat.status == 410 && beat.body.ends_with(r#""reason":"operator"}"#), "{beat:?}");
     assert_eq!(player.call("alice", "PATCH /?id=B", "").status, 200, "the other device goes on");
 
     let none = r#"{"canWatch":true,"endpoint":null,"count":0,"limit":3,"streams":[]}"#;
@@ -368,7 +368,7 @@ fn support_ends_one_stream_or_all_and_the_player_is_told_why() {
     }
     for target in ["/?id=A", "/?id=B", "/?id=B&device=tv"] {
         let beat = player.call("alice", &format!("PATCH {target}"), "");
-        assert!(beat.status == 410 && beat.body.ends_with(r#""reason":"stopped"}"#), "{target}: {beat:?}");
+        assert!(beat.status == 410 && beat.body.ends_with(r#""reason":"operator"}"#), "{target}: {beat:?}");
         assert_eq!(player.call("bob", &format!("PATCH {target}"), "").status, 200, "others go on");
     }
     assert_eq!(delete(&server, "/users/nobody").body, none);

@@ -493,31 +493,42 @@ fn positions_are_read_in_every_form_and_answered_in_one() {
         ("60.9", "1:00"),
         ("6e1", "1:00"),
         ("359999", "99:59:59"),
+        (r#""100:00:00""#, "100:00:00"),
+        (r#""000100:00""#, "1:40:00"),
+        (r#""00:01:00.000""#, "1:00"),
+        (r#""60""#, "1:00"),
+        (r#""60.9""#, "1:00"),
+        ("917302", "254:48:22"),
+        ("1558804912.387", "433001:21:52"),
+        ("4294967295", "1193046:28:15"),
+        ("4294967296", "1193046:28:15"),
+        ("1e300", "1193046:28:15"),
+        (r#""9999999:00:00""#, "1193046:28:15"),
+        ("null", "1193046:28:15"),
+        ("-0.04", "0:00"),
+        (r#""-1:00""#, "0:00"),
+        ("-1e300", "0:00"),
+        ("null", "0:00"),
     ] {
         let answer = client.call("alice", "POST /?id=V", &format!(r#"{{"time":{time}}}"#));
         assert!(answer.body.contains(&format!(r#""time":"{expected}""#)), "{time}: {answer:?}");
     }
     for time in [
         r#""""#,
-        r#""1""#,
+        r#""abc""#,
         r#""1:0""#,
         r#""1:60""#,
         r#""1:60:00""#,
-        r#""100:00:00""#,
         r#"" 1:00""#,
         r#""+1:00""#,
-        r#""-1:00""#,
         r#""1:00:""#,
         r#""1:2:03""#,
-        "-1",
-        "360000",
-        "null",
         "true",
         "[]",
         "{}",
     ] {
         let answer = client.call("alice", "POST /?id=V", &format!(r#"{{"time":{time}}}"#));
-        let problem = r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"`time` is no position below 100 hours; write \"M:SS\", \"H:MM:SS\" or seconds."}"#;
+        let problem = r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"`time` is no position; write \"M:SS\", \"H:MM:SS\" or seconds."}"#;
         assert_eq!((answer.status, &*answer.body), (400, problem), "{time}");
     }
 }
@@ -600,7 +611,6 @@ fn malformed_queries_and_bodies_are_named() {
     }
     for (body, detail) in [
         (r#"{"state":"stopped"}"#, r#"`state` is neither \"playing\" nor \"paused\"; write one of them."#),
-        (r#"{"state":null}"#, r#"`state` is neither \"playing\" nor \"paused\"; write one of them."#),
         (r#"{"time":1,"time":2}"#, "The body has `time` more than once; give it once."),
         (r#"{"state":"paused","state":"paused"}"#, "The body has `state` more than once; give it once."),
     ] {

@@ -59,7 +59,12 @@ impl Drop for InProcess {
 /// Streams in memory, as the program has them.
 pub fn memory() -> Memory {
     let lease = Millis::from_secs(90);
-    Memory::new(Policy { lease, when_full: WhenFull::Refuse, adopt_until: Timestamp::from_millis(0) })
+    Memory::new(Policy {
+        lease,
+        when_full: WhenFull::Refuse,
+        one_per_device: false,
+        adopt_until: Timestamp::from_millis(0),
+    })
 }
 
 /// Streams in memory, before which something happens to each batch.

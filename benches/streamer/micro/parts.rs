@@ -118,7 +118,12 @@ struct Rules {
 impl Rules {
     /// Of a user who plays `streams`.
     fn playing(streams: usize) -> Self {
-        let policy = Policy { lease: Millis::from_secs(90), when_full: Default::default(), adopt_until: NOW };
+        let policy = Policy {
+            lease: Millis::from_secs(90),
+            when_full: Default::default(),
+            one_per_device: false,
+            adopt_until: NOW,
+        };
         let (arena, findings) = (Arena::default(), Findings::default());
         let mut rules = Self { account: Account::default(), policy, arena, findings };
         for stream in 0..streams {
@@ -141,13 +146,18 @@ impl Rules {
     }
 }
 
-const START: Action = Action::Start { position: None, replace: Replace::ByPolicy };
+const START: Action = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
 
 fn account(timing: Timing) {
     title("an account, limit 3");
     for (name, playing, key, action) in [
         ("look, 1 stream", 1, "v0000000", Action::Look),
-        ("beat, 1 stream", 1, "v0000000", Action::Beat { position: Position::from_secs(754), playing: None }),
+        (
+            "beat, 1 stream",
+            1,
+            "v0000000",
+            Action::Beat { position: Some(Position::from_secs(754)), playing: None },
+        ),
         ("beat the last of 3 streams", 3, "v0000002", Action::Beat { position: None, playing: None }),
         ("a start refused, 3 streams listed", 3, "v0000003", START),
     ] {

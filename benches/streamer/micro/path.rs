@@ -58,7 +58,7 @@ impl Path {
             Arc::default(),
             Arc::default(),
         );
-        let store = Memory::new(Policy { lease, when_full, adopt_until: NOW.steady });
+        let store = Memory::new(Policy { lease, when_full, one_per_device: false, adopt_until: NOW.steady });
         Self { app, store, turn: Turn::default(), exchanges: Vec::new(), out: Vec::new() }
     }
 

@@ -35,11 +35,15 @@ pub fn run(timing: Timing, effort: Effort) {
 
 /// A stream for each user.
 fn filled(users: usize) -> Memory {
-    let store =
-        Memory::new(Policy { lease: Millis::from_secs(90), when_full: Default::default(), adopt_until: NOW });
+    let store = Memory::new(Policy {
+        lease: Millis::from_secs(90),
+        when_full: Default::default(),
+        one_per_device: false,
+        adopt_until: NOW,
+    });
     let mut batch = Batch::default();
     for number in 0..users {
-        push(&mut batch, number, Action::Start { position: None, replace: Replace::ByPolicy });
+        push(&mut batch, number, Action::Start { position: None, replace: Replace::ByPolicy, switch: false });
         if batch.entries.len() == BATCH || number + 1 == users {
             store.execute(NOW, &mut batch);
             batch.clear();
@@ -60,7 +64,7 @@ fn work(users: usize, threads: usize, beats: usize) -> Vec<Vec<Batch>> {
     let mut batch = || {
         let mut batch = Batch::default();
         for _ in 0..BATCH {
-            let action = Action::Beat { position: Position::from_secs(754), playing: None };
+            let action = Action::Beat { position: Some(Position::from_secs(754)), playing: None };
             push(&mut batch, random.below(users), action);
         }
         batch
