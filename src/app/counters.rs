@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::auth::Failure;
 use crate::http::Method;
 use crate::http::status::Status;
+use crate::http::timeouts::Timeout;
 use crate::streams::batch::{Entry, Notes, Outcome, Replace, Verdict};
 
 /// One name in `/metrics`, and all numbers that stand under it.
@@ -126,35 +127,6 @@ const METHODS: [(Method, &str); 10] = [
     (Method::Patch, "PATCH"),
     (Method::Unknown, "other"),
 ];
-
-/// What a connection waits for, and is given up for when it does not come in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timeout {
-    /// The rest of a head.
-    Head,
-    /// The rest of a content.
-    Body,
-    /// Another request.
-    Idle,
-    /// Another request of an operator, whose connection makes room for no client.
-    IdleAdmin,
-    /// That an answer is read.
-    Write,
-    /// That the client closes after the last answer.
-    Drain,
-}
-
-impl Timeout {
-    /// Every kind, in the order of the enum, with its label.
-    pub const ALL: [(Self, &str); 6] = [
-        (Self::Head, "head"),
-        (Self::Body, "body"),
-        (Self::Idle, "idle"),
-        (Self::IdleAdmin, "idle_admin"),
-        (Self::Write, "write"),
-        (Self::Drain, "drain"),
-    ];
-}
 
 /// How a start that found the user full was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@
 //! An [`App`] is one worker's view of it all: the settings that it shares with the others, and the counters, request ids
 //! and log lines that are its own.
 //!
-//! *Invariant:* nothing here touches a socket, a file, a thread or the clock; what it must know of the process it asks
-//! of an [`Observer`].
+//! *Invariant:* nothing here touches a socket, a file, a thread or the clock; what it must know of the process
+//! is handed in, or asked of [`Readiness`].
 //!
 //! [`Command`]: crate::streams::batch::Command
 //! [`Outcome`]: crate::streams::batch::Outcome
@@ -98,12 +98,9 @@ pub struct Settings {
     pub keep_recent: bool,
 }
 
-/// What the answers of the admin listener need to know of the process.
-pub trait Observer: Send + Sync {
-    /// Everything that is counted and measured, now. Reads what the system says of the process, so it takes milliseconds
-    /// and is no call for a worker.
-    fn snapshot(&self) -> Snapshot;
-    /// Whether requests should be sent here: false while stopping.
+/// Says whether requests should be sent here: not while stopping, nor while the store is away.
+pub trait Readiness: Send + Sync {
+    /// Now.
     fn is_ready(&self) -> bool;
 }
 
@@ -124,7 +121,9 @@ const LONG_LIST: u32 = 16;
 pub struct App {
     settings: Arc<Settings>,
     credentials: Arc<Credentials>,
-    observer: Arc<dyn Observer>,
+    /// By which reading of the files they were found out.
+    credentials_version: usize,
+    readiness: Arc<dyn Readiness>,
     counters: Arc<Counters>,
     recent: Arc<Recent>,
     usage: Arc<Usage>,
@@ -141,19 +140,26 @@ impl App {
     pub fn new(
         settings: Arc<Settings>,
         credentials: Arc<Credentials>,
-        observer: Arc<dyn Observer>,
+        readiness: Arc<dyn Readiness>,
         counters: Arc<Counters>,
         recent: Arc<Recent>,
         usage: Arc<Usage>,
     ) -> Self {
         let common = [CommonFields::new(settings.cors.as_ref()), CommonFields::new(None)];
         let (ids, now, lines) = (RequestIds::new(), Now::default(), Vec::new());
-        Self { settings, credentials, observer, counters, recent, usage, ids, common, now, lines }
-    }
-
-    /// Puts a view together.
-    pub fn render(&self, view: View) -> Vec<u8> {
-        render(view, &self.observer.snapshot(), &self.settings)
+        Self {
+            settings,
+            credentials,
+            credentials_version: 0,
+            readiness,
+            counters,
+            recent,
+            usage,
+            ids,
+            common,
+            now,
+            lines,
+        }
     }
 
     /// Begins a turn: from here on it is `now`.
@@ -162,9 +168,14 @@ impl App {
         self.common.iter_mut().for_each(|common| common.refresh(now.wall));
     }
 
+    /// By which reading of the files the credentials were found out.
+    pub fn credentials_version(&self) -> usize {
+        self.credentials_version
+    }
+
     /// Lets other people in than so far.
-    pub fn set_credentials(&mut self, credentials: Arc<Credentials>) {
-        self.credentials = credentials;
+    pub fn set_credentials(&mut self, version: usize, credentials: Arc<Credentials>) {
+        (self.credentials_version, self.credentials) = (version, credentials);
     }
 
     /// Decodes a request: adds its command to the batch, or finds its response.
@@ -293,7 +304,7 @@ impl App {
                 let entry = &turn.batch.entries[entry as usize];
                 response::outcome(&mut start, &self.settings, exchange.source.side, entry, &turn.batch)
             }
-            Plan::Reply(reply) => response::reply(&mut start, &*self.observer, &turn.texts, reply),
+            Plan::Reply(reply) => response::reply(&mut start, &*self.readiness, &turn.texts, reply),
             Plan::Observe(view) => response::view(&mut start, view, page),
             Plan::Continue => return start.out.extend_from_slice(CONTINUE),
         };

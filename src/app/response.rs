@@ -4,7 +4,7 @@
 
 use super::exchange::Noted;
 use super::problem::{self, Problem};
-use super::{Observer, Reply, Settings, Side, View, endpoint, metrics, page};
+use super::{Readiness, Reply, Settings, Side, View, endpoint, metrics, page};
 use crate::codec::{decimal, json};
 use crate::http::encode::{CommonFields, Persistence, Response};
 use crate::http::status::Status;
@@ -265,13 +265,13 @@ fn name(key: &[u8], out: &mut Vec<u8>) {
 /// Writes a response that needed no store; returns the status.
 pub(super) fn reply(
     start: &mut ResponseStart,
-    observer: &dyn Observer,
+    readiness: &dyn Readiness,
     texts: &Arena<Noted>,
     reply: Reply,
 ) -> Status {
     match reply {
         Reply::Problem(problem) => return self::problem(start, problem),
-        Reply::Ready if !observer.is_ready() => return self::problem(start, Problem::Stopping),
+        Reply::Ready if !readiness.is_ready() => return self::problem(start, Problem::Stopping),
         Reply::Options(allow) => {
             let mut answer = start.status(Status::NoContent);
             answer.field("Allow", allow.as_bytes());

@@ -25,6 +25,10 @@ pub struct Snapshot {
     pub census: Option<Census>,
     /// What the store itself counts and measures, the numbers of a family behind each other.
     pub store: Vec<Measure>,
+    /// Turns that wait for the store.
+    pub parked: u64,
+    /// Time taken out of the steady clock because the whole process stood still.
+    pub stalled: Millis,
     /// How many client connections there may be.
     pub max_connections: usize,
     /// The server's limit, for how many users sit at it.
@@ -76,7 +80,7 @@ const fn gauge(name: &'static str, help: &'static str, labels: &'static [Label])
 }
 
 /// Everything that is measured when somebody looks.
-const MEASURED: [Measured; 17] = [
+const MEASURED: [Measured; 19] = [
     (gauge("streamer_build_info", "Always 1; the version is in the label.", VERSION), |_| one(1)),
     (gauge("streamer_ready", "Whether requests should be sent here: 0 while stopping.", NONE), |s| {
         one(s.ready)
@@ -122,6 +126,18 @@ const MEASURED: [Measured; 17] = [
     }),
     (gauge("process_threads", "Threads.", NONE), |s| one(s.process?.threads as f64)),
     (gauge("streamer_workers", "Worker threads.", NONE), |s| one(s.workers as f64)),
+    (gauge("streamer_parked_turns", "Turns of workers that wait for the store.", NONE), |s| {
+        one(s.parked as f64)
+    }),
+    (
+        family(
+            "streamer_clock_stalled_seconds_total",
+            Kind::Counter,
+            "Time in which the whole process stood still, taken out of the clock of the leases.",
+            NONE,
+        ),
+        |s| one(s.stalled.millis() as f64 / 1000.0),
+    ),
 ];
 
 /// The numbers of a family that has one.

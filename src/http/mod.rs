@@ -30,6 +30,8 @@ pub mod forwarded;
 
 pub mod encode;
 
+pub mod timeouts;
+
 use std::ops::Range;
 
 use status::Status;

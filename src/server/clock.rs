@@ -1,43 +1,150 @@
-//! The clocks of the workers and the sweeper: a worker reads them when a turn begins and when its answers are made.
+//! The clocks of all threads. A worker reads them when a turn begins and when its responses are made.
+//!
+//! The steady clock runs only while the server does. A process that was stopped, or a machine that was suspended, could
+//! not take heartbeats: the leases that ran meanwhile would all be gone when it goes on. So a gap of more than
+//! [`STALL`] in which no thread has read the clock is taken out of it.
 //!
 //! *Invariant:* steady time never goes back, and wall time is at most a second stale.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::time::{Now, Timestamp};
+use crate::time::{Millis, Now, Timestamp};
 
-/// Reads the clocks. All of a process's clocks begin at the same moment, so that their steady times compare.
+/// A gap of more than so many microseconds does not count.
+const STALL: u64 = 2_000_000;
+/// How often it is noted that the clock was read, in microseconds. The sweeper reads it more often than [`STALL`] even
+/// when nothing else happens.
+const NOTED_EVERY: u64 = 100_000;
+
+/// Reads the clocks. Clones share the steady clock, so that the times of all threads compare.
 #[derive(Clone)]
 pub struct Clock {
-    start: Instant,
+    steady: Arc<Steady>,
     /// Wall time less steady time, in milliseconds; looked up once a second.
     offset: i64,
     /// The second of steady time in which it was.
     looked_up: Option<u64>,
 }
 
-impl Clock {
-    /// A clock that begins now.
-    pub fn new() -> Self {
-        Self { start: Instant::now(), offset: 0, looked_up: None }
+struct Steady {
+    began: Instant,
+    /// What the clock showed when it began.
+    first: Timestamp,
+    /// When a thread last read the clock, in microseconds since it began; as exact as [`NOTED_EVERY`].
+    last_read: AtomicU64,
+    /// How many microseconds of stalls have been taken out.
+    taken_out: AtomicU64,
+    /// Held while a stall is taken out, so that it is taken out once.
+    stall: Mutex<()>,
+}
+
+impl Steady {
+    /// Microseconds since the clock began, less the stalls. `elapsed` is the same with them.
+    fn micros(&self, elapsed: u64) -> u64 {
+        let last_read = self.last_read.load(Ordering::Acquire);
+        if elapsed > last_read + NOTED_EVERY {
+            if elapsed > last_read + STALL {
+                self.take_out(elapsed);
+            } else {
+                self.last_read.fetch_max(elapsed, Ordering::Release);
+            }
+        }
+        // A thread that saw the end of a stall in `last_read` sees it here too.
+        elapsed.saturating_sub(self.taken_out.load(Ordering::Acquire))
     }
 
-    /// Microseconds of steady time.
+    fn take_out(&self, elapsed: u64) {
+        let _one_at_a_time = self.stall.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_read = self.last_read.load(Ordering::Acquire);
+        if elapsed > last_read + STALL {
+            self.taken_out.fetch_add(elapsed - last_read, Ordering::Release);
+            self.last_read.store(elapsed, Ordering::Release);
+        }
+    }
+}
+
+impl Clock {
+    /// A clock whose steady time begins now, and with `first`.
+    pub fn starting_at(first: Timestamp) -> Self {
+        let (began, last_read, taken_out) = (Instant::now(), AtomicU64::new(0), AtomicU64::new(0));
+        let steady = Arc::new(Steady { began, first, last_read, taken_out, stall: Mutex::new(()) });
+        Self { steady, offset: 0, looked_up: None }
+    }
+
+    /// Microseconds of steady time since the clock began.
     pub fn micros(&self) -> u64 {
-        self.start.elapsed().as_micros() as u64
+        self.steady.micros(self.steady.began.elapsed().as_micros() as u64)
     }
 
     /// The time, given the microseconds of steady time that it is.
-    ///
-    /// Steady time begins at one day, so that whatever was a minute ago has a time too.
     pub fn now(&mut self, micros: u64) -> Now {
-        let steady = micros / 1000 + 24 * 60 * 60 * 1000;
-        if self.looked_up != Some(steady / 1000) {
-            self.looked_up = Some(steady / 1000);
+        let steady = self.steady.first + Millis::from_millis(micros / 1000);
+        if self.looked_up != Some(steady.secs()) {
+            self.looked_up = Some(steady.secs());
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            self.offset = wall as i64 - steady as i64;
+            self.offset = wall as i64 - steady.millis() as i64;
         }
-        let wall = Timestamp::from_millis(steady.saturating_add_signed(self.offset));
-        Now { steady: Timestamp::from_millis(steady), wall }
+        Now { steady, wall: Timestamp::from_millis(steady.millis().saturating_add_signed(self.offset)) }
+    }
+
+    /// How much time has been taken out because the whole process stood still.
+    pub fn stalled(&self) -> Millis {
+        Millis::from_millis(self.steady.taken_out.load(Ordering::Relaxed) / 1000)
+    }
+}
+
+/// Where steady time begins when no store says otherwise: a day after its origin, so that what was a minute ago has a
+/// time too.
+pub const FIRST: Timestamp = Timestamp::from_millis(24 * 60 * 60 * 1000);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_does_not_count_and_what_is_shorter_does() {
+        let clock = Clock::starting_at(FIRST);
+        let mut taken_out = 0;
+        let mut elapsed = 0;
+        for (gap, counts) in [
+            (0, true),
+            (50_000, true),
+            (1_000_000, true),
+            (2_000_000, true),
+            (2_200_000, false),
+            (50_000, true),
+            (600_000_000, false),
+            (10, true),
+        ] {
+            elapsed += gap;
+            // What was noted last may be up to NOTED_EVERY older than the last reading: that counts as a stall, too.
+            let before = clock.steady.last_read.load(Ordering::Relaxed);
+            taken_out += if counts { 0 } else { elapsed - before };
+            assert_eq!(clock.steady.micros(elapsed), elapsed - taken_out, "after {gap}");
+        }
+        assert_eq!(clock.stalled().millis(), taken_out / 1000);
+    }
+
+    #[test]
+    fn a_stall_is_taken_out_once_whichever_thread_sees_it_first() {
+        for _ in 0..200 {
+            let clock = Clock::starting_at(FIRST);
+            let (barrier, clock) = (std::sync::Barrier::new(4), &clock);
+            let readings: Vec<u64> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|i| {
+                        let barrier = &barrier;
+                        scope.spawn(move || {
+                            barrier.wait();
+                            clock.steady.micros(100_000_000 + i)
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(readings.iter().all(|&micros| micros < 10), "{readings:?}");
+        }
     }
 }

@@ -1,87 +1,302 @@
-//! A connection, as its worker keeps it; and the slab in which all of a worker's connections are kept.
+//! One client's connection: its socket, and the state machine of its life.
 //!
-//! *Invariant:* a buffer belongs to a connection only while it holds bytes, so an idle one costs its slot and no more.
+//! ```text
+//!   ┌──────────▶ Waiting ──the socket is ready──▶ Read ──decoded, no whole request──▶ Waiting
+//!   │                                             ▲ │
+//!   │                      Ready ──its next turn──┘ │ decoded, a response is due
+//!   │                        ▲                      ▼
+//!   │ written                │ written          Responding       a slow engine keeps it here; it is not read meanwhile
+//!   ├────────────────────────┴──────────────────────┤
+//!   │                        │ written              │ the socket is full
+//!   └────────────────────────┴─────────────────── Writing
+//!                                                   │ the last response is written
+//!                                                   ▼
+//!                                               Draining ──the end, or enough──▶ closed
+//! ```
+//!
+//! *Invariant:* only [`Connection::step`] changes the state. A buffer belongs to a connection only while it holds bytes,
+//! so an idle one costs its slot and no more.
 
 use core::net::SocketAddr;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
-use crate::app::Side;
+use crate::app::{Side, Source};
 use crate::http::conn::Receiver;
+use crate::http::timeouts::Timeout;
 
 /// How many bytes are read from one connection in one turn.
 pub const READ: usize = 32 * 1024;
-/// How many bytes are read and thrown away of a client that goes on sending after its last answer.
+/// How many bytes are read and thrown away of a client that goes on sending after its last response.
 pub const MAX_DRAIN: usize = 256 * 1024;
 
 /// One client.
 pub struct Connection {
-    pub stream: TcpStream,
+    pub socket: Socket,
     pub peer: SocketAddr,
     pub side: Side,
-    pub phase: Phase,
-    /// The socket may hold bytes that nobody will tell of again.
-    pub unread: bool,
-    /// `kept` may hold a whole request: it was another connection's turn.
-    pub backlog: bool,
-    /// The poller has told of the end or of urgent data, which it does once; either may stand behind bytes that are still
-    /// to be read.
-    pub hup: bool,
-    /// The end has been read: the client has sent its last byte.
-    pub eof: bool,
-    /// The last turn in which it was read from.
-    pub visited: u64,
-    /// A request of this turn has not been answered yet.
-    pub answer_due: bool,
+    state: State,
     /// It is in the list of those to be visited in the next turn.
-    pub to_revisit: bool,
+    pub scheduled: bool,
     /// When the first byte of the current request was read, in microseconds.
     pub arrived: u64,
-    /// What has been read and is not yet a whole request.
-    pub kept: Option<Box<Kept>>,
-    /// What the socket has not yet taken.
-    pub output: Option<Box<Output>>,
 }
 
 /// Where a connection is in its life.
-///
-/// ```text
-/// Open ──last answer known──▶ Closing ──it is written, write side shut down──▶ Draining ──end, or enough──▶ closed
-/// ```
+enum State {
+    /// A request, or the rest of one, is still to come.
+    Waiting(Option<Box<Partial>>),
+    /// What has come may hold a whole request: it was another connection's turn.
+    Ready(Box<Partial>),
+    /// What has come is in the worker's buffer, to be decoded in this turn.
+    Read(Option<Box<Partial>>),
+    /// Responses are due, and have not been written.
+    Responding(Next),
+    /// The client is slow to read its responses.
+    Writing(Box<Unsent>, Next),
+    /// The client may still be sending. A reset for what it sends would destroy the last response, so it is read and
+    /// thrown away: so many bytes so far.
+    Draining(usize),
+}
+
+/// What follows when all responses are written.
+pub enum Next {
+    /// The next request, or the rest of one.
+    Wait(Option<Box<Partial>>),
+    /// Requests that have come already.
+    Decode(Box<Partial>),
+    /// Nothing: the last response was the last.
+    Close,
+}
+
+/// What happens to a connection.
+pub enum Step {
+    /// What has come is in the worker's buffer.
+    Taken,
+    /// It has been decoded: whether a response is due, and what follows.
+    Decoded(bool, Next),
+    /// The responses are to be the last.
+    Last,
+    /// The responses are written, but for these bytes.
+    Written(Option<Box<Unsent>>),
+    /// So many bytes were thrown away.
+    Drained(usize),
+}
+
+/// What a step asks of the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Requests are read.
-    Open,
-    /// The last answer is on its way; nothing more is read as a request.
-    Closing,
-    /// The client may still be sending; a reset for what it sends would eat the answer, so it is read and thrown away.
-    Draining {
-        /// How much has been.
-        bytes: usize,
-    },
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// Give it up when this does not come in time. The time goes on if it waits for this already.
+    Await(Timeout),
+    /// The same, and the time begins now.
+    AwaitAnew(Timeout),
+    /// Tell when there is space to write, and give it up when that does not come in time.
+    AwaitSpace,
+    /// Close it.
+    Close,
 }
 
 /// A request that is not all there.
-pub struct Kept {
+#[derive(Default)]
+pub struct Partial {
     /// Everything that has come since the last whole request.
     pub bytes: Vec<u8>,
     /// How far they have been looked at.
     pub receiver: Receiver,
 }
 
-impl Kept {
-    /// Whether it is still to be answered. The body of one that was answered at its head is none, nor is the empty line that
-    /// old clients send behind a request (RFC 9112 section 2.2).
+impl Partial {
+    /// Whether it is still to be answered. The body of one that was answered at its head is none, nor is the empty line
+    /// that old clients send behind a request (RFC 9112 section 2.2).
     pub fn is_begun(&self) -> bool {
         !self.receiver.is_answered() && !matches!(&self.bytes[..], b"\r" | b"\r\n")
     }
 }
 
-/// Answers that the client has not yet taken.
-pub struct Output {
+/// Responses that the client has not yet taken.
+pub struct Unsent {
     bytes: Vec<u8>,
     /// `sent < bytes.len()`
     sent: usize,
+}
+
+impl Connection {
+    /// A connection that has just been accepted.
+    pub fn new(stream: TcpStream, peer: SocketAddr, side: Side) -> Self {
+        let socket = Socket { stream, unread: false, hup: false, eof: false };
+        Self { socket, peer, side, state: State::Waiting(None), scheduled: false, arrived: 0 }
+    }
+
+    /// Changes the state.
+    pub fn step(&mut self, step: Step) -> Effect {
+        let state = std::mem::replace(&mut self.state, State::Waiting(None));
+        let (state, effect) = match (state, step) {
+            (State::Waiting(partial), Step::Taken) => (State::Read(partial), Effect::None),
+            (State::Ready(partial), Step::Taken) => (State::Read(Some(partial)), Effect::None),
+            (_, Step::Decoded(true, next)) => (State::Responding(next), Effect::None),
+            (_, Step::Decoded(false, next)) => self.follow(next, Effect::Await),
+            (State::Responding(_), Step::Last) => (State::Responding(Next::Close), Effect::None),
+            (State::Responding(next) | State::Writing(_, next), Step::Written(Some(unsent))) => {
+                (State::Writing(unsent, next), Effect::AwaitSpace)
+            }
+            (State::Responding(next) | State::Writing(_, next), Step::Written(None)) => {
+                self.follow(next, Effect::AwaitAnew)
+            }
+            (State::Draining(before), Step::Drained(n)) if n > 0 && before < MAX_DRAIN => {
+                (State::Draining(before + n), Effect::Await(Timeout::Drain))
+            }
+            (State::Draining(before), Step::Drained(_)) => (State::Draining(before), Effect::Close),
+            // A step that does not fit changes nothing.
+            (state, _) => (state, Effect::None),
+        };
+        self.state = state;
+        effect
+    }
+
+    /// The state behind the responses, or behind bytes that called for none.
+    fn follow(&mut self, next: Next, wait: fn(Timeout) -> Effect) -> (State, Effect) {
+        match next {
+            Next::Wait(None) if self.socket.eof => (State::Waiting(None), Effect::Close),
+            Next::Wait(partial) => {
+                let timeout = self.timeout(partial.as_deref());
+                (State::Waiting(partial), wait(timeout))
+            }
+            Next::Decode(partial) => {
+                let timeout = self.timeout(Some(&partial));
+                (State::Ready(partial), wait(timeout))
+            }
+            // A client that has gone already needs no time to read.
+            Next::Close if self.socket.shut().is_err() || self.socket.eof => {
+                (State::Draining(0), Effect::Close)
+            }
+            Next::Close => (State::Draining(0), Effect::AwaitAnew(Timeout::Drain)),
+        }
+    }
+
+    fn timeout(&self, partial: Option<&Partial>) -> Timeout {
+        match partial {
+            Some(partial) if partial.receiver.awaits_body() => Timeout::Body,
+            Some(partial) if partial.is_begun() => Timeout::Head,
+            _ => self.idle(),
+        }
+    }
+
+    /// What it waits for when nothing has come.
+    pub fn idle(&self) -> Timeout {
+        match self.side {
+            Side::Public => Timeout::Idle,
+            Side::Admin => Timeout::IdleAdmin,
+        }
+    }
+
+    /// What is to be done when it is visited.
+    pub fn visit(&self) -> Visit {
+        match &self.state {
+            State::Waiting(_) if self.socket.unread => Visit::Read,
+            State::Ready(_) => Visit::Decode,
+            State::Writing(..) => Visit::Flush,
+            State::Draining(_) if self.socket.unread => Visit::Drain,
+            _ => Visit::Nothing,
+        }
+    }
+
+    /// What has come of a request before.
+    pub fn partial(&self) -> Option<&Partial> {
+        match &self.state {
+            State::Waiting(partial) | State::Read(partial) => partial.as_deref(),
+            State::Ready(partial) => Some(partial),
+            _ => None,
+        }
+    }
+
+    /// Whether it should be visited in the next turn though the poller may not tell of it again.
+    pub fn wants_visit(&self) -> bool {
+        match self.state {
+            State::Ready(_) => true,
+            State::Waiting(_) | State::Draining(_) => self.socket.unread,
+            State::Read(_) | State::Responding(_) | State::Writing(..) => false,
+        }
+    }
+
+    /// Takes what has come of a request before, to be decoded or refused.
+    pub fn take_partial(&mut self) -> Option<Box<Partial>> {
+        match &mut self.state {
+            State::Waiting(partial) | State::Read(partial) => partial.take(),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing of a request has come and nothing is due.
+    pub fn is_idle(&self) -> bool {
+        match &self.state {
+            State::Waiting(partial) => partial.as_ref().is_none_or(|partial| !partial.is_begun()),
+            _ => false,
+        }
+    }
+
+    /// Whether a response is due.
+    pub fn is_responding(&self) -> bool {
+        matches!(self.state, State::Responding(_))
+    }
+
+    /// Whether the responses that are due are the last of what has come.
+    pub fn is_last(&self) -> bool {
+        match &self.state {
+            State::Responding(Next::Wait(partial)) => {
+                partial.as_ref().is_none_or(|partial| !partial.is_begun())
+            }
+            State::Responding(next) => matches!(next, Next::Close),
+            _ => false,
+        }
+    }
+
+    /// Who sends the current request.
+    pub fn source(&self) -> Source {
+        Source { side: self.side, peer: self.peer, arrived: self.arrived }
+    }
+
+    /// Sends `bytes` as far as the socket takes them, and keeps the rest. Says how many it took.
+    pub fn send(&mut self, bytes: &[u8]) -> (Io, Effect) {
+        let io = self.socket.write(bytes);
+        let sent = match io {
+            Io::Failed => return (io, Effect::Close),
+            Io::NotNow => 0,
+            Io::Done(sent) => sent,
+        };
+        let unsent =
+            (sent < bytes.len()).then(|| Box::new(Unsent { bytes: bytes[sent..].to_vec(), sent: 0 }));
+        (Io::Done(sent), self.step(Step::Written(unsent)))
+    }
+
+    /// Sends what is still to be sent, as far as the socket takes it. Says how many bytes it took.
+    pub fn flush(&mut self) -> (Io, Effect) {
+        let State::Writing(unsent, _) = &mut self.state else { return (Io::NotNow, Effect::None) };
+        let io = self.socket.write(&unsent.bytes[unsent.sent..]);
+        match io {
+            Io::Failed => (io, Effect::Close),
+            Io::Done(sent) if unsent.sent + sent == unsent.bytes.len() => {
+                (io, self.step(Step::Written(None)))
+            }
+            Io::Done(sent) => {
+                unsent.sent += sent;
+                (io, Effect::None)
+            }
+            Io::NotNow => (io, Effect::None),
+        }
+    }
+}
+
+/// A client's socket, and what an edge-triggered poller has told of it and will not tell again.
+pub struct Socket {
+    pub stream: TcpStream,
+    /// It may hold bytes that have not been read.
+    pub unread: bool,
+    /// The poller has told of the end or of urgent data; either may stand behind bytes that are still to be read.
+    pub hup: bool,
+    /// The end has been read: the client has sent its last byte.
+    pub eof: bool,
 }
 
 /// What a read or write came to.
@@ -95,148 +310,118 @@ pub enum Io {
     Failed,
 }
 
-fn io(result: io::Result<usize>) -> Io {
-    match result {
-        Ok(n) => Io::Done(n),
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-            Io::NotNow
+impl Io {
+    fn of(result: io::Result<usize>) -> Self {
+        match result.map_err(|error| error.kind()) {
+            Ok(n) => Self::Done(n),
+            Err(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Self::NotNow,
+            Err(_) => Self::Failed,
         }
-        Err(_) => Io::Failed,
     }
 }
 
-impl Connection {
-    /// A connection that has just been accepted.
-    pub fn new(stream: TcpStream, peer: SocketAddr, side: Side) -> Self {
-        Self {
-            stream,
-            peer,
-            side,
-            phase: Phase::Open,
-            unread: false,
-            backlog: false,
-            hup: false,
-            eof: false,
-            visited: 0,
-            answer_due: false,
-            to_revisit: false,
-            arrived: 0,
-            kept: None,
-            output: None,
-        }
-    }
-
+impl Socket {
     /// Reads into `buffer` once. A read that does not fill it has emptied the socket, but for `hup`.
     pub fn read(&mut self, buffer: &mut [u8]) -> Io {
-        let read = io(self.stream.read(buffer));
+        let read = Io::of(self.stream.read(buffer));
         self.eof |= read == Io::Done(0);
         self.unread = !self.eof && (self.hup || read == Io::Done(buffer.len()));
         read
     }
 
-    /// Sends `bytes` behind what is still to be sent, as far as the socket takes them; keeps the rest. Returns how many
-    /// were sent.
-    pub fn send(&mut self, bytes: &[u8]) -> Io {
-        if let Some(output) = &mut self.output {
-            output.bytes.extend_from_slice(bytes);
-            return Io::Done(0);
-        }
-        match io(self.stream.write(bytes)) {
-            Io::Failed => Io::Failed,
-            Io::Done(sent) if sent == bytes.len() => Io::Done(sent),
-            some => {
-                let sent = if let Io::Done(sent) = some { sent } else { 0 };
-                self.output = Some(Box::new(Output { bytes: bytes[sent..].to_vec(), sent: 0 }));
-                Io::Done(sent)
-            }
-        }
+    fn write(&mut self, bytes: &[u8]) -> Io {
+        Io::of(self.stream.write(bytes))
     }
 
-    /// Sends what is still to be sent, as far as the socket takes it. Returns how many bytes it took.
-    pub fn flush(&mut self) -> Io {
-        let Some(output) = &mut self.output else { return Io::Done(0) };
-        let sent = io(self.stream.write(&output.bytes[output.sent..]));
-        if let Io::Done(sent) = sent {
-            output.sent += sent;
-            if output.sent == output.bytes.len() {
-                self.output = None;
-            }
-        }
-        sent
+    fn shut(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
     }
 }
 
-/// Things in numbered slots. A slot is used again; its generation tells whose it was.
-pub struct Slab<T> {
-    slots: Vec<(u32, Option<T>)>,
-    free: Vec<u32>,
-}
-
-impl<T> Slab<T> {
-    /// No slot at all.
-    pub fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
-    }
-
-    /// Puts a thing into a free slot.
-    pub fn insert(&mut self, thing: T) -> u32 {
-        match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize].1 = Some(thing);
-                slot
-            }
-            None => {
-                self.slots.push((0, Some(thing)));
-                self.slots.len() as u32 - 1
-            }
-        }
-    }
-
-    /// Takes a thing out.
-    pub fn remove(&mut self, slot: u32) -> Option<T> {
-        let (generation, thing) = self.slots.get_mut(slot as usize)?;
-        let thing = thing.take()?;
-        *generation = generation.wrapping_add(1);
-        self.free.push(slot);
-        Some(thing)
-    }
-
-    /// The thing in a slot.
-    pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.slots.get_mut(slot as usize)?.1.as_mut()
-    }
-
-    /// A name for the thing in `slot`, which no later thing in that slot will have.
-    pub fn token(&self, slot: u32) -> u64 {
-        let generation = self.slots.get(slot as usize).map_or(0, |(generation, _)| *generation);
-        u64::from(generation) << 32 | u64::from(slot)
-    }
-
-    /// The slot of the thing that was named so, if it is still there.
-    pub fn slot(&self, token: u64) -> Option<u32> {
-        let (generation, thing) = self.slots.get(token as u32 as usize)?;
-        (thing.is_some() && u64::from(*generation) == token >> 32).then_some(token as u32)
-    }
-
-    /// The slots that are taken.
-    pub fn taken(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..).zip(&self.slots).filter(|(_, (_, thing))| thing.is_some()).map(|(slot, _)| slot)
-    }
+/// What there is to do with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// Read from its socket, and decode what has come.
+    Read,
+    /// Decode what has come before.
+    Decode,
+    /// Write what the socket did not take before.
+    Flush,
+    /// Read from its socket, and throw away what has come.
+    Drain,
+    /// Nothing now.
+    Nothing,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
+
+    fn connection() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        (Connection::new(stream, peer, Side::Public), client)
+    }
+
+    fn partial(bytes: &[u8]) -> Option<Box<Partial>> {
+        Some(Box::new(Partial { bytes: bytes.to_vec(), receiver: Receiver::default() }))
+    }
+
+    /// Takes a new connection through these steps; `expected` is what the last one asks for.
+    #[track_caller]
+    fn check(eof: bool, steps: Vec<Step>, expected: Effect, visit: Visit) {
+        let (mut connection, _client) = connection();
+        connection.socket.eof = eof;
+        connection.socket.unread = !eof;
+        let effects: Vec<Effect> = steps.into_iter().map(|step| connection.step(step)).collect();
+        assert_eq!((effects.last().copied(), connection.visit()), (Some(expected), visit));
+    }
 
     #[test]
-    fn a_stale_token_names_nothing() {
-        let mut slab = Slab::new();
-        let (a, b) = (slab.insert('a'), slab.insert('b'));
-        let old = slab.token(a);
-        assert_eq!((slab.remove(a), slab.remove(a), slab.slot(old)), (Some('a'), None, None));
-        let c = slab.insert('c');
-        assert_eq!((c, slab.slot(old), slab.slot(slab.token(c))), (a, None, Some(c)));
-        assert_eq!((slab.get_mut(b).copied(), slab.slot(99)), (Some('b'), None));
-        assert_eq!(slab.taken().collect::<Vec<_>>(), [0, 1]);
+    fn each_step_leads_where_the_drawing_says() {
+        use Step::{Decoded, Drained, Last, Taken, Written};
+        let unsent = || Some(Box::new(Unsent { bytes: vec![1, 2], sent: 1 }));
+        let rest = || Next::Decode(partial(b"GET").unwrap());
+        check(false, vec![Taken], Effect::None, Visit::Nothing);
+        check(
+            false,
+            vec![Taken, Decoded(false, Next::Wait(None))],
+            Effect::Await(Timeout::Idle),
+            Visit::Read,
+        );
+        let begun = || Next::Wait(partial(b"GET"));
+        check(false, vec![Taken, Decoded(false, begun())], Effect::Await(Timeout::Head), Visit::Read);
+        let crlf = || Next::Wait(partial(b"\r\n"));
+        check(false, vec![Taken, Decoded(false, crlf())], Effect::Await(Timeout::Idle), Visit::Read);
+        check(true, vec![Taken, Decoded(false, Next::Wait(None))], Effect::Close, Visit::Nothing);
+        let due = |next| vec![Taken, Decoded(true, next)];
+        check(false, due(Next::Wait(None)), Effect::None, Visit::Nothing);
+        let and = |mut steps: Vec<Step>, step| {
+            steps.push(step);
+            steps
+        };
+        let written = |next| and(due(next), Written(None));
+        check(false, written(Next::Wait(None)), Effect::AwaitAnew(Timeout::Idle), Visit::Read);
+        check(false, written(begun()), Effect::AwaitAnew(Timeout::Head), Visit::Read);
+        check(false, written(rest()), Effect::AwaitAnew(Timeout::Head), Visit::Decode);
+        check(false, written(Next::Close), Effect::AwaitAnew(Timeout::Drain), Visit::Drain);
+        check(true, written(Next::Close), Effect::Close, Visit::Nothing);
+        check(true, written(Next::Wait(None)), Effect::Close, Visit::Nothing);
+        check(
+            false,
+            and(and(due(rest()), Last), Written(None)),
+            Effect::AwaitAnew(Timeout::Drain),
+            Visit::Drain,
+        );
+        let writing = |next| and(due(next), Written(unsent()));
+        check(false, writing(begun()), Effect::AwaitSpace, Visit::Flush);
+        check(false, and(writing(begun()), Taken), Effect::None, Visit::Flush);
+        check(false, and(writing(rest()), Written(None)), Effect::AwaitAnew(Timeout::Head), Visit::Decode);
+        let draining = |n| and(written(Next::Close), Drained(n));
+        check(false, draining(9), Effect::Await(Timeout::Drain), Visit::Drain);
+        check(false, draining(0), Effect::Close, Visit::Drain);
+        check(false, and(draining(MAX_DRAIN), Drained(1)), Effect::Close, Visit::Drain);
     }
 }

@@ -95,7 +95,7 @@ impl Listener {
             let tick = stop_by.map(|_| STOP_TICK);
             if stop_by.is_some() && self.shared.open[Side::Public as usize].load(Relaxed) == 0 {
                 self.shared.stopped.store(true, Relaxed);
-                self.inboxes.iter().for_each(|inbox| inbox.ring());
+                self.inboxes.iter().for_each(|inbox| inbox.wake_worker());
             }
             for heard in self.turn(&mut events, tick) {
                 match heard {
@@ -172,7 +172,7 @@ impl Listener {
             }
         }
         self.shared.stopping.store(true, Relaxed);
-        self.inboxes.iter().for_each(|inbox| inbox.ring());
+        self.inboxes.iter().for_each(|inbox| inbox.wake_worker());
     }
 
     fn accept_everywhere(&mut self) {

@@ -13,6 +13,8 @@ mod listener;
 
 mod worker;
 
+mod slab;
+
 mod connection;
 
 mod deadlines;
@@ -43,7 +45,7 @@ use crate::app::auth::Credentials;
 use crate::app::counters::Counters;
 use crate::app::recent::Recent;
 use crate::app::usage::Usage;
-use crate::app::{App, Observer, Settings, Side, log};
+use crate::app::{App, Settings, Side, log};
 use crate::config::{Config, LogFormat, Mode, StoreKind};
 use crate::store::Store;
 use crate::store::memory::Memory;
@@ -53,9 +55,9 @@ use crate::sys;
 use clock::Clock;
 use listener::Listener;
 use logger::Logger;
-use observer::Watcher;
+use observer::{Observer, Questions};
 use shared::{Capacity, Inbox, Shared};
-use worker::{Worker, WorkerParts};
+use worker::{Links, Worker};
 
 pub use files::keys;
 
@@ -111,11 +113,11 @@ impl Server {
     ///
     /// A sentence that says what could not be had, and why.
     pub fn start(config: Config, signals: Signals) -> Result<Self, String> {
-        let clock = Clock::new();
-        let now = clock.clone().now(0).steady;
+        let clock = Clock::starting_at(clock::FIRST);
         let Config { lease, when_full, .. } = config;
         let StoreKind::Memory = config.store;
-        let store = Memory::new(Policy { lease, when_full, one_per_device: false, adopt_until: now + lease });
+        let adopt_until = clock::FIRST + lease;
+        let store = Memory::new(Policy { lease, when_full, one_per_device: false, adopt_until });
         Self::start_with(config, signals, Arc::new(store), &clock)
     }
 
@@ -125,7 +127,7 @@ impl Server {
     ///
     /// As there.
     pub fn start_over(config: Config, signals: Signals, store: Arc<dyn Store>) -> Result<Self, String> {
-        Self::start_with(config, signals, store, &Clock::new())
+        Self::start_with(config, signals, store, &Clock::starting_at(clock::FIRST))
     }
 
     fn start_with(
@@ -143,8 +145,8 @@ impl Server {
         let address = |sockets: &Vec<TcpListener>| sockets[0].local_addr().map_err(|error| error.to_string());
         let listen = address(&public)?;
         let admin_address = admin.as_ref().map(address).transpose()?;
-        let room = room(&config);
-        let (shared, crew) = Crew::new(&config, store, credentials, room, clock)?;
+        let capacity = capacity(&config);
+        let (shared, crew) = Crew::new(&config, store, credentials, capacity, clock)?;
         let public = public.into_iter().map(|socket| (Side::Public, socket));
         let admin = admin.into_iter().flatten().map(|socket| (Side::Admin, socket));
         let listener = Listener::new(
@@ -158,7 +160,7 @@ impl Server {
         Ok(Self {
             listen,
             admin: admin_address,
-            max_connections: room.public,
+            max_connections: capacity.public,
             credentials: said,
             shared,
             listener,
@@ -221,61 +223,57 @@ impl Crew {
         config: &Config,
         store: Arc<dyn Store>,
         credentials: Credentials,
-        room: Capacity,
+        capacity: Capacity,
         clock: &Clock,
     ) -> Result<(Arc<Shared>, Self), String> {
         let failed = |error: io::Error| format!("cannot start a thread: {error}");
         let settings = Arc::new(settings(config));
-        let shared = Arc::new(Shared::new(store, settings, credentials, room, config.workers));
+        let (questions, asked) = Questions::new();
+        let shared = Shared::new(store, settings, questions, credentials, capacity, config.workers);
+        let shared = Arc::new(shared);
         let of_workers: Vec<Arc<Counters>> = (0..config.workers).map(|_| Arc::default()).collect();
         let [of_listener, of_sweeper, of_logger]: [Arc<Counters>; 3] = Default::default();
-        let others = [&of_listener, &of_sweeper, &of_logger];
         let recent: Vec<Arc<Recent>> = (0..config.workers).map(|_| Arc::default()).collect();
         let usage = Arc::<Usage>::default();
-        let observer: Arc<dyn Observer> = Arc::new(Watcher {
-            shared: Arc::clone(&shared),
-            counters: of_workers.iter().chain(others).cloned().collect(),
-            recent: recent.clone(),
-            usage: Arc::clone(&usage),
-            max_connections: room.public,
-            started: Instant::now(),
-            start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-        });
         let logger = shared.settings.log.map(|format| start_logger(format, config.workers, &of_logger));
         let logger = logger.transpose().map_err(failed)?;
         let mut inboxes = Vec::new();
         for number in 0..config.workers {
-            let (inbox, bell) = Inbox::new().map_err(failed)?;
+            let (inbox, wake_ups) = Inbox::new().map_err(failed)?;
             let inbox = Arc::new(inbox);
+            inboxes.push(Arc::clone(&inbox));
+            let (counters, recent) = (Arc::clone(&of_workers[number]), Arc::clone(&recent[number]));
             let app = App::new(
                 Arc::clone(&shared.settings),
-                shared.credentials(),
-                Arc::clone(&observer),
-                Arc::clone(&of_workers[number]),
-                Arc::clone(&recent[number]),
+                shared.credentials().1,
+                Arc::clone(&shared) as _,
+                Arc::clone(&counters),
+                recent,
                 Arc::clone(&usage),
             );
-            let worker = Worker::new(WorkerParts {
-                number,
-                shared: Arc::clone(&shared),
-                inbox: Arc::clone(&inbox),
-                bell,
-                app,
-                counters: Arc::clone(&of_workers[number]),
-                logger: logger.as_ref().map(|(logger, _)| Arc::clone(logger)),
-                clock: clock.clone(),
-                grace: config.grace,
-            });
-            let worker = worker.map_err(failed)?;
-            inboxes.push(inbox);
-            let thread = thread::Builder::new().name(format!("worker-{number}"));
-            thread.spawn(move || worker.run()).map_err(failed)?;
+            let logger = logger.as_ref().map(|(logger, _)| Arc::clone(logger));
+            let (shared, grace) = (Arc::clone(&shared), config.grace);
+            let links = Links { number, shared, inbox, wake_ups, counters, logger, grace };
+            let worker = Worker::new(links, app, clock.clone(), config.idle).map_err(failed)?;
+            spawn(&format!("worker-{number}"), move || worker.run()).map_err(failed)?;
         }
+        let others = [&of_listener, &of_sweeper, &of_logger];
+        let observer = Observer {
+            shared: Arc::clone(&shared),
+            counters: of_workers.iter().chain(others).cloned().collect(),
+            recent,
+            usage,
+            inboxes: inboxes.clone(),
+            clock: clock.clone(),
+            max_connections: capacity.public,
+            started: Instant::now(),
+            start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        };
+        spawn("observer", move || observer.run(&asked)).map_err(failed)?;
         let sweeper = {
             let (shared, counters, clock) = (Arc::clone(&shared), of_sweeper, clock.clone());
             let inboxes = inboxes.clone();
-            let thread = thread::Builder::new().name("sweeper".into());
-            thread.spawn(move || sweeper::run(&shared, &inboxes, &counters, clock)).map_err(failed)?
+            spawn("sweeper", move || sweeper::run(&shared, &inboxes, &counters, clock)).map_err(failed)?
         };
         Ok((shared, Self { inboxes, listener_counters: of_listener, sweeper, logger }))
     }
@@ -305,8 +303,11 @@ fn start_logger(
 ) -> io::Result<(Arc<Logger>, JoinHandle<()>)> {
     let logger = Arc::new(Logger::new(format, workers, Arc::clone(counters)));
     let writer = Arc::clone(&logger);
-    let thread = thread::Builder::new().name("logger".into());
-    Ok((logger, thread.spawn(move || writer.run(io::stdout()))?))
+    Ok((logger, spawn("logger", move || writer.run(io::stdout()))?))
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.into()).spawn(work)
 }
 
 /// The sockets of an address: two for `[::]` on a system that keeps IPv4 apart from IPv6, else one.
@@ -342,7 +343,7 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 }
 
 /// `--max-connections`, or what the system has descriptors for.
-fn room(config: &Config) -> Capacity {
+fn capacity(config: &Config) -> Capacity {
     let files = sys::raise_file_limit().map_or(usize::MAX, |files| files as usize);
     let spare = files.saturating_sub(RESERVED_FILES + FILES_PER_WORKER * config.workers);
     let (admin, refused) = ((spare / 8).clamp(1, MAX_ADMIN), (spare / 8).min(MAX_REFUSED));
@@ -368,7 +369,7 @@ fn reload(mode: &Mode, shared: &Arc<Shared>, reading: usize) {
         }
         Err(error) => notice(&format!("nothing reloaded: {error}")),
     };
-    if let Err(error) = thread::Builder::new().name("reload".into()).spawn(work) {
+    if let Err(error) = spawn("reload", work) {
         notice(&format!("nothing reloaded: cannot start a thread: {error}"));
     }
 }

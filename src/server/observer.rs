@@ -1,55 +1,109 @@
-//! What the admin listener shows: the sum of all counters, the store's census, and the process as its system sees it.
+//! The thread that puts the operators' pages together: the sum of all counters, the store's census, and the process as
+//! its system sees it.
 //!
-//! *Invariant:* whoever looks pays for it; nobody who serves does.
+//! That takes milliseconds: with thousands of connections the system alone takes ten to count descriptors. So a worker
+//! only hands the question on, and answers when the page comes back to its inbox.
+//!
+//! *Invariant:* a worker never waits here: a question too many is refused.
 
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::shared::Shared;
-use crate::app::Observer;
+use super::clock::Clock;
+use super::shared::{Inbox, Message, Shared};
 use crate::app::counters::Counters;
 use crate::app::recent::Recent;
 use crate::app::snapshot::{Process, Snapshot};
 use crate::app::usage::Usage;
+use crate::app::{Readiness, View, render};
 use crate::time::{Millis, Timestamp};
 
+/// How many questions may wait.
+const MAX_QUESTIONS: usize = 64;
+
+/// What a worker asks the observer.
+pub struct Question {
+    pub view: View,
+    /// Under which ticket the worker has parked the request.
+    pub ticket: u32,
+    /// Whose worker that is.
+    pub inbox: Arc<Inbox>,
+}
+
+/// Where questions are asked.
+pub struct Questions(SyncSender<Question>);
+
+impl Questions {
+    /// Where questions are asked, and where the observer finds them.
+    pub fn new() -> (Self, Receiver<Question>) {
+        let (questions, asked) = sync_channel(MAX_QUESTIONS);
+        (Self(questions), asked)
+    }
+
+    /// Asks; false if too many questions wait already.
+    pub fn ask(&self, question: Question) -> bool {
+        self.0.try_send(question).is_ok()
+    }
+}
+
 /// Looks at everything.
-pub struct Watcher {
+pub struct Observer {
     pub shared: Arc<Shared>,
     /// Those of every thread.
     pub counters: Vec<Arc<Counters>>,
     pub recent: Vec<Arc<Recent>>,
     pub usage: Arc<Usage>,
+    pub inboxes: Vec<Arc<Inbox>>,
+    pub clock: Clock,
     pub max_connections: usize,
     pub started: Instant,
     /// Seconds since the Unix epoch.
     pub start_time: f64,
 }
 
-impl Observer for Watcher {
+impl Observer {
+    /// Answers questions as long as there is a worker that could ask. Those that wait together get the same page.
+    pub fn run(&self, asked: &Receiver<Question>) {
+        while let Ok(first) = asked.recv() {
+            // Before looking: what is asked afterwards wants to see what has happened since.
+            let questions: Vec<Question> = std::iter::once(first).chain(asked.try_iter()).collect();
+            let snapshot = self.snapshot();
+            for view in [View::Metrics, View::Stats] {
+                let mut asking = questions.iter().filter(|question| question.view == view).peekable();
+                if asking.peek().is_none() {
+                    continue;
+                }
+                let page: Arc<[u8]> = render(view, &snapshot, &self.shared.settings).into();
+                for Question { ticket, inbox, .. } in asking {
+                    inbox.leave(Message::Observed { ticket: *ticket, page: Arc::clone(&page) });
+                }
+            }
+        }
+    }
+
+    /// Everything that is counted and measured, now.
     fn snapshot(&self) -> Snapshot {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Timestamp::from_millis(wall.as_millis() as u64);
         Snapshot {
             wall,
             uptime: Millis::from_millis(self.started.elapsed().as_millis() as u64),
-            ready: self.is_ready(),
+            ready: self.shared.is_ready(),
             workers: self.recent.len(),
             sum: self.counters.iter().map(|counters| &**counters).collect(),
             census: self.shared.store.census(),
             store: self.shared.store.measures(),
+            parked: self.inboxes.iter().map(|inbox| inbox.parked.load(Relaxed) as u64).sum(),
+            stalled: self.clock.stalled(),
             max_connections: self.max_connections,
             limit: self.shared.settings.limit,
             process: process(self.start_time),
             peaks: self.usage.peaks(wall),
             latest: Recent::latest(self.recent.iter().map(|recent| &**recent)),
         }
-    }
-
-    fn is_ready(&self) -> bool {
-        !self.shared.stopping.load(Relaxed)
     }
 }
 

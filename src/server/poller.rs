@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
+use crate::store::Interest;
 use crate::sys;
 
 /// The poller of this system.
@@ -21,15 +22,6 @@ pub type Poller = Epoll;
 /// The poller of this system.
 #[cfg(not(target_os = "linux"))]
 pub type Poller = PollSet;
-
-/// What the owner of a descriptor waits for. Never both: who has an answer to write reads no further request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// Bytes to read, or the end.
-    Read,
-    /// Room to write.
-    Write,
-}
 
 /// Something has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +66,7 @@ impl Epoll {
         let events = match interest {
             Interest::Read => sys::EPOLLIN | sys::EPOLLRDHUP | sys::EPOLLPRI,
             Interest::Write => sys::EPOLLOUT,
+            Interest::ReadWrite => sys::EPOLLIN | sys::EPOLLRDHUP | sys::EPOLLOUT,
         };
         sys::control_epoll(
             &self.epoll,
@@ -146,6 +139,7 @@ impl Poll for PollSet {
         self.fds[*place].events = match interest {
             Interest::Read => sys::POLLIN,
             Interest::Write => sys::POLLOUT,
+            Interest::ReadWrite => sys::POLLIN | sys::POLLOUT,
         };
         Ok(())
     }

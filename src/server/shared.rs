@@ -5,12 +5,15 @@
 use core::net::SocketAddr;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Wake;
 
+use super::observer::Questions;
 use crate::app::auth::Credentials;
-use crate::app::{Settings, Side};
+use crate::app::{Readiness, Settings, Side};
 use crate::store::Store;
 
 /// How many connections there may be.
@@ -28,6 +31,8 @@ pub struct Capacity {
 pub struct Shared {
     pub store: Arc<dyn Store>,
     pub settings: Arc<Settings>,
+    /// Who puts the operators' pages together.
+    pub observer: Questions,
     /// Whom to let in, and by which reading of the files that was found out.
     credentials: Mutex<(usize, Arc<Credentials>)>,
     /// The number of the reading that is in force.
@@ -51,27 +56,30 @@ impl Shared {
     pub fn new(
         store: Arc<dyn Store>,
         settings: Arc<Settings>,
+        observer: Questions,
         credentials: Credentials,
-        room: Capacity,
+        capacity: Capacity,
         workers: usize,
     ) -> Self {
         Self {
             store,
             settings,
+            observer,
             credentials: Mutex::new((0, Arc::new(credentials))),
             credentials_version: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             open: Default::default(),
-            most: [room.public, room.admin],
-            most_refused: room.refused,
+            most: [capacity.public, capacity.admin],
+            most_refused: capacity.refused,
             working: AtomicUsize::new(workers),
         }
     }
 
-    /// Whom to let in.
-    pub fn credentials(&self) -> Arc<Credentials> {
-        Arc::clone(&self.credentials.lock().unwrap_or_else(PoisonError::into_inner).1)
+    /// Whom to let in, and by which reading of the files that was found out.
+    pub fn credentials(&self) -> (usize, Arc<Credentials>) {
+        let current = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        (current.0, Arc::clone(&current.1))
     }
 
     /// Lets other people in from the next turn on, unless a later reading of the files has ended before this one. Returns
@@ -87,18 +95,27 @@ impl Shared {
     }
 }
 
+impl Readiness for Shared {
+    fn is_ready(&self) -> bool {
+        !self.stopping.load(Relaxed) && self.store.is_up()
+    }
+}
+
 /// Something for a worker to do.
 pub enum Message {
     /// Serve this connection. When there are as many as there may be already, close the longest idle for it, or refuse it.
     Serve { stream: TcpStream, peer: SocketAddr, side: Side, full: bool },
     /// Close the longest idle connection: there are no more descriptors.
     Reclaim,
+    /// The request that is parked under this ticket can be answered with this page.
+    Observed { ticket: u32, page: Arc<[u8]> },
 }
 
 /// How a worker is reached.
 pub struct Inbox {
-    errands: Mutex<Vec<Message>>,
-    bell: UnixStream,
+    messages: Mutex<Vec<Message>>,
+    /// A byte in it wakes the worker.
+    wake: UnixStream,
     /// Since when the longest idle of the worker's connections is idle, in milliseconds of steady time; `u64::MAX` when
     /// none is.
     pub idle_since: AtomicU64,
@@ -108,49 +125,69 @@ pub struct Inbox {
     pub holding: AtomicUsize,
     /// How many did at most since the sweeper last looked.
     pub held: AtomicUsize,
+    /// How many of the worker's turns wait for the store.
+    pub parked: AtomicUsize,
 }
 
 impl Inbox {
-    /// An inbox, and what becomes readable when there is something in it.
-    pub fn new() -> std::io::Result<(Self, Bell)> {
-        let (bell, heard) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        heard.set_nonblocking(true)?;
+    /// An inbox, and what becomes readable when its worker is to wake up.
+    pub fn new() -> std::io::Result<(Self, WakeUps)> {
+        let (wake, wake_ups) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        wake_ups.set_nonblocking(true)?;
         let idle_since = AtomicU64::new(u64::MAX);
-        let [idle, holding, held] = Default::default();
-        Ok((Self { errands: Mutex::default(), bell, idle_since, idle, holding, held }, Bell(heard)))
+        let [idle, holding, held, parked] = Default::default();
+        let inbox = Self { messages: Mutex::default(), wake, idle_since, idle, holding, held, parked };
+        Ok((inbox, WakeUps(wake_ups)))
     }
 
-    /// Leaves an errand.
-    pub fn leave(&self, errand: Message) {
-        let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
-        errands.push(errand);
-        let first = errands.len() == 1;
-        drop(errands);
-        // Whoever left the one before has rung.
+    /// Leaves a message.
+    pub fn leave(&self, message: Message) {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.push(message);
+        let first = messages.len() == 1;
+        drop(messages);
+        // For the messages before, the worker has been woken already.
         if first {
-            self.ring();
+            self.wake_worker();
         }
     }
 
     /// Wakes the worker.
-    pub fn ring(&self) {
-        // A full bell has been rung often enough.
-        let _ = (&self.bell).write(&[0]);
+    pub fn wake_worker(&self) {
+        // If it is full, the worker will wake up anyway.
+        let _ = (&self.wake).write(&[0]);
     }
 
     /// Takes everything out.
     pub fn take(&self) -> Vec<Message> {
-        std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// The worker's end of the bell.
-pub struct Bell(pub UnixStream);
+/// So that a store's threads can wake the worker through a [`std::task::Waker`].
+impl Wake for Inbox {
+    fn wake(self: Arc<Self>) {
+        self.wake_worker();
+    }
 
-impl Bell {
-    /// Forgets that it has been rung; to be called before looking what for.
-    pub fn hush(&mut self) {
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_worker();
+    }
+}
+
+/// The worker's end: what becomes readable when it is to wake up.
+pub struct WakeUps(UnixStream);
+
+impl WakeUps {
+    /// Forgets the wake-ups so far; to be called before looking for what they were.
+    pub fn clear(&mut self) {
         while matches!(self.0.read(&mut [0; 64]), Ok(1..)) {}
+    }
+}
+
+impl AsFd for WakeUps {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

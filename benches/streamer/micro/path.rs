@@ -6,8 +6,7 @@ use std::sync::Arc;
 use streamer::app::Turn;
 use streamer::app::auth::Credentials;
 use streamer::app::log::Format;
-use streamer::app::snapshot::Snapshot;
-use streamer::app::{App, Exchange, Observer, Settings, Side, Source};
+use streamer::app::{App, Exchange, Readiness, Settings, Side, Source};
 use streamer::http::conn::{Received, Receiver};
 use streamer::store::memory::Memory;
 use streamer::streams::account::Policy;
@@ -33,11 +32,7 @@ struct Path {
 /// Nobody asks for what it would see.
 struct Nothing;
 
-impl Observer for Nothing {
-    fn snapshot(&self) -> Snapshot {
-        Snapshot::default()
-    }
-
+impl Readiness for Nothing {
     fn is_ready(&self) -> bool {
         true
     }

@@ -1,396 +1,328 @@
 //! Serving one connection: what a turn does with each.
 //!
 //! ```text
-//! wake ──▶ visit ──▶ read_in ──▶ receive ──▶ decode ──▶ keep        what is read and asked
-//!                └─▶ drain                                          what is thrown away
-//!                    encode ──▶ write ──▶ sent ◀── flush            what is answered
+//! wake ──▶ visit ──▶ read ──▶ receive ──▶ decode                what is read and asked
+//!             ├────▶ drain                                      what is thrown away
+//!             └────▶ flush        encode ──▶ write_all          what is answered
 //! ```
 //!
 //! The turn does each of these for all its connections before it does the next for any: the kernel's code and ours push each
 //! other out of the cache, and so do so a few times a turn and not twice a request.
 //!
-//! *Invariant:* whatever happens here happens to one connection; the others are none the wiser, not even of a panic.
+//! *Invariant:* what happens here happens to one connection. The others do not notice, not even a panic.
 
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{MAX_PIPELINED, Worker};
-use crate::app::counters::{Counter, Timeout};
+use super::work::Work;
+use super::{Handle, MAX_PIPELINED, Worker};
+use crate::app::counters::Counter;
 use crate::app::problem::Problem;
-use crate::app::{Exchange, Side, Source};
+use crate::app::{Exchange, Side};
 use crate::http::conn::{Received, Receiver};
-use crate::server::connection::{Io, Kept, MAX_DRAIN, Phase, READ};
-use crate::server::poller::{Interest, Poll};
+use crate::http::timeouts::Timeout;
+use crate::server::connection::{Effect, Io, Next, Partial, READ, Step, Visit};
+use crate::server::poller::Poll;
+use crate::store::Interest;
+
+/// What decoding has come to: how far it went, and whether it was another connection's turn, or the last request.
+enum Stop {
+    /// What is left is not a whole request.
+    Incomplete,
+    /// What is left may be one.
+    OthersTurn,
+    /// Nothing more is read as a request.
+    Last,
+}
 
 impl Worker {
     /// Something has happened to a connection.
-    pub(super) fn wake(&mut self, slot: u32, hup: bool) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        connection.unread = true;
-        connection.hup |= hup;
-        if connection.visited == self.turn {
-            // One visit a turn, so that a connection's answers go out together and in order.
-            return self.revisit(slot);
-        }
-        if connection.output.is_some() {
-            self.flush(slot);
-        }
-        self.visit(slot);
+    pub(super) fn wake(&mut self, handle: Handle, hup: bool) {
+        // It may have been closed earlier in this turn.
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        connection.socket.unread = true;
+        connection.socket.hup |= hup;
+        self.visit(handle);
     }
 
-    /// Reads from a connection, unless it still has an answer to take.
-    pub(super) fn visit(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        match connection.phase {
-            _ if connection.output.is_some() => {}
-            Phase::Open => self.read_in(slot),
-            Phase::Closing => {}
-            Phase::Draining { .. } => self.drain(slot),
+    /// Does what there is to do with a connection.
+    pub(super) fn visit(&mut self, handle: Handle) {
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        match connection.visit() {
+            Visit::Read => self.read(handle, true),
+            Visit::Decode => self.read(handle, false),
+            Visit::Flush => self.flush(handle),
+            Visit::Drain => self.drain(handle),
+            Visit::Nothing => {}
         }
     }
 
-    /// Does something with one connection. If it panics, that connection is closed, and the others are none the wiser.
-    pub(super) fn contain(&mut self, slot: u32, work: impl FnOnce(&mut Self, u32)) {
-        if catch_unwind(AssertUnwindSafe(|| work(self, slot))).is_err() {
-            self.counters.bump(Counter::Panics, 0);
-            self.close(slot);
+    /// Does something with one connection. If it panics, that connection is closed.
+    pub(super) fn contain(&mut self, handle: Handle, work: impl FnOnce(&mut Self, Handle)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self, handle))).is_err() {
+            self.links.counters.bump(Counter::Panics, 0);
+            self.close(handle);
         }
     }
 
-    /// Reads what has come, behind what has been kept, to be decoded with what has come on other connections.
-    fn read_in(&mut self, slot: u32) {
-        let token = self.connections.token(slot);
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let len = connection.kept.as_ref().map_or(0, |kept| kept.bytes.len());
-        let from = self.make_room(len + READ);
-        let mut to = from + len;
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        if let Some(kept) = &connection.kept {
-            self.buffer[from..to].copy_from_slice(&kept.bytes);
+    /// Takes what has come before into the buffer, and reads behind it if the socket may hold something; to be decoded
+    /// with what has come on other connections.
+    fn read(&mut self, handle: Handle, from_socket: bool) {
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        let len = connection.partial().map_or(0, |partial| partial.bytes.len());
+        let from = self.reserve(len + READ);
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        let mut to = from;
+        let mut begun = false;
+        if let Some(partial) = connection.partial() {
+            to += partial.bytes.len();
+            begun = partial.is_begun();
+            self.input.buffer[from..to].copy_from_slice(&partial.bytes);
         }
-        let goes_on = std::mem::take(&mut connection.backlog);
-        if !goes_on && connection.unread {
-            match connection.read(&mut self.buffer[to..to + READ]) {
-                Io::Failed => return self.close(slot),
+        if from_socket {
+            match connection.socket.read(&mut self.input.buffer[to..to + READ]) {
+                Io::Failed => return self.close(handle),
                 Io::NotNow => return,
                 Io::Done(read) => {
-                    if !connection.kept.as_ref().is_some_and(|kept| kept.is_begun()) {
-                        connection.arrived = self.micros;
-                    }
                     to += read;
-                    self.counters.add(Counter::Received, 0, read as u64);
+                    self.links.counters.add(Counter::Received, 0, read as u64);
                 }
             }
-        } else if !goes_on {
-            return;
+            if !begun {
+                connection.arrived = self.time.micros;
+            }
         }
-        connection.visited = self.turn;
-        self.filled = to;
-        self.arrivals.push((token, from..to));
+        connection.step(Step::Taken);
+        self.input.filled = to;
+        self.input.arrivals.push((handle, from..to));
     }
 
     /// Sees to it that there are `len` free bytes in the buffer; returns where.
-    fn make_room(&mut self, len: usize) -> usize {
-        if self.filled + len > self.buffer.len() {
+    fn reserve(&mut self, len: usize) -> usize {
+        if self.input.filled + len > self.input.buffer.len() {
             self.decode_arrivals();
         }
-        self.filled
+        self.input.filled
     }
 
     /// Decodes what has been read so far.
     pub(super) fn decode_arrivals(&mut self) {
-        let mut arrivals = std::mem::take(&mut self.arrivals);
-        for (token, bytes) in arrivals.drain(..) {
-            if let Some(slot) = self.connections.slot(token) {
-                self.contain(slot, |worker, slot| worker.receive(slot, bytes));
-            }
+        let mut arrivals = std::mem::take(&mut self.input.arrivals);
+        for (handle, bytes) in arrivals.drain(..) {
+            self.contain(handle, |worker, handle| worker.receive(handle, bytes));
         }
-        self.arrivals = arrivals;
-        self.filled = 0;
+        self.input.arrivals = arrivals;
+        self.input.filled = 0;
     }
 
     /// Decodes one connection's bytes, and keeps what is left of them.
-    fn receive(&mut self, slot: u32, bytes: Range<usize>) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let mut kept = connection.kept.take();
+    fn receive(&mut self, handle: Handle, bytes: Range<usize>) {
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        let mut partial = connection.take_partial();
         let mut receiver =
-            kept.as_mut().map_or(Receiver::default(), |kept| std::mem::take(&mut kept.receiver));
-        let rest = self.decode(slot, &mut receiver, bytes.clone());
-        let anew = rest.start > bytes.start || kept.is_none();
-        self.keep(slot, kept, receiver, rest, anew);
+            partial.as_mut().map_or(Receiver::default(), |partial| std::mem::take(&mut partial.receiver));
+        let due = self.work.exchanges.len();
+        let (rest, stop) = self.decode(handle, &mut receiver, bytes);
+        let mut keep = |rest: Range<usize>| {
+            let mut partial = partial.take().unwrap_or_default();
+            partial.receiver = std::mem::take(&mut receiver);
+            partial.receiver.keep(&self.input.buffer[rest], &mut partial.bytes);
+            partial
+        };
+        let next = match stop {
+            Stop::Last => Next::Close,
+            _ if rest.is_empty() => Next::Wait(None),
+            Stop::OthersTurn => Next::Decode(keep(rest)),
+            Stop::Incomplete => Next::Wait(Some(keep(rest))),
+        };
+        let next = self.at_end(handle, next);
+        self.step(handle, Step::Decoded(self.work.exchanges.len() > due, next));
     }
 
-    /// Decodes the requests in these bytes of the buffer; returns which of them are left.
-    fn decode(&mut self, slot: u32, receiver: &mut Receiver, bytes: Range<usize>) -> Range<usize> {
-        let token = self.connections.token(slot);
+    /// What follows where the client has sent its last byte, and every whole request has been decoded: nothing, and a
+    /// refusal for the beginning of one more.
+    fn at_end(&mut self, handle: Handle, next: Next) -> Next {
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return next };
+        match next {
+            Next::Wait(partial) if connection.socket.eof => {
+                let source = connection.source();
+                if let Some(partial) = partial.filter(|partial| partial.is_begun()) {
+                    let known = partial.receiver.head().map(|head| (head, &partial.bytes[..]));
+                    let exchange = self.app.refuse(source, Problem::Truncated, known, &mut self.work.turn);
+                    self.work.exchanges.push((handle, exchange));
+                }
+                Next::Wait(None)
+            }
+            next => next,
+        }
+    }
+
+    /// Decodes the requests in these bytes of the buffer; returns which of them are left, and why it stopped.
+    fn decode(
+        &mut self,
+        handle: Handle,
+        receiver: &mut Receiver,
+        bytes: Range<usize>,
+    ) -> (Range<usize>, Stop) {
         let Range { start: mut at, end } = bytes;
-        let Some(connection) = self.connections.get_mut(slot) else { return end..end };
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return (end..end, Stop::Last) };
+        let most = if connection.side == Side::Admin { 1 } else { MAX_PIPELINED };
         let mut requests = 0;
         while at < end {
-            let source = Source { side: connection.side, peer: connection.peer, arrived: connection.arrived };
-            if requests == MAX_PIPELINED {
-                connection.backlog = true;
-                break;
+            let source = connection.source();
+            if requests == most {
+                return (at..end, Stop::OthersTurn);
             }
-            match receiver.receive(&mut self.buffer[at..end]) {
+            let exchange = match receiver.receive(&mut self.input.buffer[at..end]) {
                 Ok(Received::Incomplete) => break,
                 Ok(Received::Head { request, waits }) => {
-                    let refused = self.app.judge(source, &request, waits, &mut self.batch);
+                    let refused = self.app.judge(source, &request, waits, &mut self.work.turn);
                     if refused.is_some() {
                         receiver.answer();
                     }
-                    if let Some(exchange) = refused.or_else(|| waits.then(|| Exchange::interim(source))) {
-                        connection.answer_due = true;
-                        self.exchanges.push((token, exchange));
-                        if exchange.closes() {
-                            connection.phase = Phase::Closing;
-                            self.deadlines.end(slot);
-                            return end..end;
-                        }
-                    }
-                    break;
+                    let Some(exchange) = refused.or_else(|| waits.then(|| Exchange::interim(source))) else {
+                        break;
+                    };
+                    exchange
                 }
                 Ok(Received::Rest(len)) => {
                     at += len;
-                    connection.arrived = self.micros;
+                    connection.arrived = self.time.micros;
+                    continue;
                 }
                 Ok(Received::Request(request, len)) => {
-                    let exchange = self.app.decode(source, &request, &mut self.batch);
-                    connection.answer_due = true;
-                    self.exchanges.push((token, exchange));
                     at += len;
-                    requests += 1;
-                    connection.arrived = self.micros;
-                    if exchange.closes() {
-                        connection.phase = Phase::Closing;
-                        self.deadlines.end(slot);
-                        return end..end;
-                    }
-                    if self.app.may_be_long(&exchange, &self.batch) {
-                        // Answers that are not read must not fill the memory: the rest waits until this one is written.
-                        connection.backlog = at < end;
-                        break;
-                    }
+                    connection.arrived = self.time.micros;
+                    self.app.decode(source, &request, &mut self.work.turn)
                 }
-                Err(_) if receiver.is_answered() => {
-                    self.end_of(slot);
-                    return end..end;
-                }
+                // The request was answered at its head, and its body is broken.
+                Err(_) if receiver.is_answered() => return (end..end, Stop::Last),
                 Err(refusal) => {
-                    let known = receiver.head().map(|head| (head, &self.buffer[at..end]));
-                    let exchange = self.app.refuse(source, Problem::Framing(refusal), known, &mut self.batch);
-                    self.close_behind(slot, exchange);
-                    return end..end;
+                    let known = receiver.head().map(|head| (head, &self.input.buffer[at..end]));
+                    self.app.refuse(source, Problem::Framing(refusal), known, &mut self.work.turn)
                 }
+            };
+            self.work.exchanges.push((handle, exchange));
+            if exchange.closes() {
+                return (end..end, Stop::Last);
+            }
+            requests += 1;
+            if self.app.may_be_long(&exchange, &self.work.turn) {
+                // Responses that are not read must not fill the memory: the rest waits until this one is written.
+                return (at..end, Stop::OthersTurn);
             }
         }
-        at..end
+        (at..end, Stop::Incomplete)
     }
 
-    /// Keeps what is left of the buffer, and decides what the connection waits for now.
-    /// `anew` says whether what is left began to arrive in this turn.
-    fn keep(
-        &mut self,
-        slot: u32,
-        kept: Option<Box<Kept>>,
-        receiver: Receiver,
-        rest: Range<usize>,
-        anew: bool,
-    ) {
-        let now = self.now.steady;
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        if connection.phase != Phase::Open {
-            return;
-        }
-        if rest.is_empty() {
-            self.deadlines.begin(slot, idle(connection.side), now);
-        } else {
-            let mut kept =
-                kept.unwrap_or_else(|| Box::new(Kept { bytes: Vec::new(), receiver: Receiver::default() }));
-            kept.receiver = receiver;
-            kept.receiver.keep(&self.buffer[rest], &mut kept.bytes);
-            match wait_of(&kept, connection.side) {
-                wait if anew => self.deadlines.begin(slot, wait, now),
-                wait => self.deadlines.go_on(slot, wait, now),
-            }
-            connection.kept = Some(kept);
-        }
-        if connection.backlog || connection.unread {
-            self.revisit(slot);
-        } else if connection.eof {
-            self.half_closed(slot);
-        }
+    /// Responds that no request can be had from this connection any more; `partial` is what has come of one.
+    pub(super) fn refuse(&mut self, handle: Handle, problem: Problem, partial: Option<&Partial>) {
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        let known = partial.and_then(|partial| Some((partial.receiver.head()?, &partial.bytes[..])));
+        let exchange = self.app.refuse(connection.source(), problem, known, &mut self.work.turn);
+        self.work.exchanges.push((handle, exchange));
+        self.step(handle, Step::Decoded(true, Next::Close));
     }
 
-    /// The client has sent its last byte, and every whole request in it has been decoded.
-    fn half_closed(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        if let Some(kept) = connection.kept.take().filter(|kept| kept.is_begun()) {
-            self.refuse(slot, Problem::Truncated, Some(&kept));
-        } else {
-            self.end_of(slot);
-        }
-    }
-
-    /// Nothing more is read as a request, and every request has its response or is about to get it.
-    fn end_of(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        if connection.answer_due {
-            connection.phase = Phase::Closing;
-        } else {
-            self.close(slot);
-        }
-    }
-
-    /// Answers that no request can be had from this connection any more; `kept` is what has come of one.
-    pub(super) fn refuse(&mut self, slot: u32, problem: Problem, kept: Option<&Kept>) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let source = Source { side: connection.side, peer: connection.peer, arrived: connection.arrived };
-        let known = kept.and_then(|kept| Some((kept.receiver.head()?, &kept.bytes[..])));
-        let exchange = self.app.refuse(source, problem, known, &mut self.batch);
-        self.close_behind(slot, exchange);
-    }
-
-    /// Nothing more is read as a request; what is answered last is this.
-    fn close_behind(&mut self, slot: u32, exchange: Exchange) {
-        let token = self.connections.token(slot);
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        connection.phase = Phase::Closing;
-        connection.kept = None;
-        connection.answer_due = true;
-        self.deadlines.end(slot);
-        self.exchanges.push((token, exchange));
-    }
-
-    /// Encodes one connection's answers.
-    pub(super) fn encode(&mut self, slot: u32, group: &[(u64, Exchange)]) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        connection.answer_due = false;
-        // A request of which the beginning is there is under way too.
-        let under_way = connection.backlog || connection.kept.as_ref().is_some_and(|kept| kept.is_begun());
-        let stops = self.stop_by.is_some() && !under_way;
+    /// Encodes one connection's responses.
+    pub(super) fn encode(&mut self, handle: Handle, group: &[(Handle, Exchange)], work: &Work) {
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        let stops = self.stop_by.is_some() && connection.is_last();
         if stops {
-            connection.phase = Phase::Closing;
-            connection.kept = None;
-            self.deadlines.end(slot);
+            connection.step(Step::Last);
         }
-        let from = self.out.len();
+        let from = self.output.bytes.len();
         for (i, (_, exchange)) in group.iter().enumerate() {
             let close = stops && i + 1 == group.len();
-            let page = exchange.observes().map(|view| self.app.render(view));
-            self.app.encode(exchange, close, self.micros, &self.batch, page.as_deref(), &mut self.out);
+            let (micros, page) = (self.time.micros, work.page.as_deref());
+            self.app.encode(exchange, close, micros, &work.turn, page, &mut self.output.bytes);
         }
-        self.writes.push((group[0].0, from..self.out.len()));
+        self.output.writes.push((handle, from..self.output.bytes.len()));
     }
 
     /// Writes what has been encoded so far, once a connection.
     pub(super) fn write_all(&mut self) {
-        let mut writes = std::mem::take(&mut self.writes);
-        for (token, bytes) in writes.drain(..) {
-            let Some(slot) = self.connections.slot(token) else { continue };
-            let Some(connection) = self.connections.get_mut(slot) else { continue };
-            match connection.send(&self.out[bytes]) {
-                Io::Done(sent) => {
-                    self.counters.add(Counter::Sent, 0, sent as u64);
-                    self.sent(slot);
-                }
-                Io::NotNow | Io::Failed => self.close(slot),
-            }
+        let mut writes = std::mem::take(&mut self.output.writes);
+        for (handle, bytes) in writes.drain(..) {
+            let Some(connection) = self.connections.slab.get_mut(handle) else { continue };
+            let (io, effect) = connection.send(&self.output.bytes[bytes]);
+            self.sent(handle, io, effect);
         }
-        self.writes = writes;
-        self.out.clear();
+        self.output.writes = writes;
+        self.output.bytes.clear();
     }
 
     /// Goes on writing what the client was slow to take.
-    fn flush(&mut self, slot: u32) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        match connection.flush() {
-            Io::Done(sent) => self.counters.add(Counter::Sent, 0, sent as u64),
-            Io::NotNow => return,
-            Io::Failed => return self.close(slot),
+    fn flush(&mut self, handle: Handle) {
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        let (io, effect) = connection.flush();
+        let is_all = matches!(effect, Effect::AwaitAnew(_));
+        if is_all {
+            let (stream, token) = (connection.socket.stream.as_fd(), handle.token());
+            if self.connections.poller.set(stream, token, Interest::Read).is_err() {
+                return self.close(handle);
+            }
         }
-        if connection.output.is_none() {
-            let token = self.connections.token(slot);
-            let Some(connection) = self.connections.get_mut(slot) else { return };
-            if self.poller.set(connection.stream.as_fd(), token, Interest::Read).is_err() {
-                return self.close(slot);
-            }
-            let wait = match &connection.kept {
-                Some(kept) => wait_of(kept, connection.side),
-                None => idle(connection.side),
-            };
-            self.deadlines.begin(slot, wait, self.now.steady);
-            self.sent(slot);
-            if self.stop_by.is_some() {
-                self.read_once_more(slot);
-            }
+        self.sent(handle, io, effect);
+        if is_all && self.stop_by.is_some() {
+            self.read_once_more(handle);
         }
     }
 
-    /// Something was written: all of it, or the client has to be waited for.
-    fn sent(&mut self, slot: u32) {
-        let token = self.connections.token(slot);
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        if connection.output.is_some() {
-            self.deadlines.go_on(slot, Timeout::Write, self.now.steady);
-            if self.poller.set(connection.stream.as_fd(), token, Interest::Write).is_err() {
-                self.close(slot);
-            }
-        } else if connection.phase == Phase::Closing {
-            let shut = connection.stream.shutdown(std::net::Shutdown::Write);
-            if connection.eof || shut.is_err() {
-                return self.close(slot);
-            }
-            connection.phase = Phase::Draining { bytes: 0 };
-            self.deadlines.begin(slot, Timeout::Drain, self.now.steady);
-            if connection.unread {
-                self.revisit(slot);
-            }
+    fn sent(&mut self, handle: Handle, io: Io, effect: Effect) {
+        if let Io::Done(sent) = io {
+            self.links.counters.add(Counter::Sent, 0, sent as u64);
         }
+        self.effect(handle, effect);
     }
 
     /// Reads and throws away, until the client has ended too or has sent too much.
-    fn drain(&mut self, slot: u32) {
-        let from = self.make_room(READ);
-        let Some(connection) = self.connections.get_mut(slot) else { return };
-        let Phase::Draining { bytes: drained } = connection.phase else { return };
-        match connection.read(&mut self.buffer[from..from + READ]) {
+    fn drain(&mut self, handle: Handle) {
+        let from = self.reserve(READ);
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        match connection.socket.read(&mut self.input.buffer[from..from + READ]) {
             Io::NotNow => {}
-            Io::Done(read @ 1..) if drained < MAX_DRAIN => {
-                connection.phase = Phase::Draining { bytes: drained + read };
-                if connection.unread {
-                    self.revisit(slot);
+            Io::Done(read) => self.step(handle, Step::Drained(read)),
+            Io::Failed => self.close(handle),
+        }
+    }
+
+    fn step(&mut self, handle: Handle, step: Step) {
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        let effect = connection.step(step);
+        self.effect(handle, effect);
+    }
+
+    /// Does what a step of the connection asks for.
+    fn effect(&mut self, handle: Handle, effect: Effect) {
+        let (now, token) = (self.time.now.steady, handle.token());
+        let Some(connection) = self.connections.slab.get_mut(handle) else { return };
+        match effect {
+            Effect::None => return,
+            Effect::Await(timeout) => self.connections.deadlines.go_on(handle, timeout, now),
+            Effect::AwaitAnew(timeout) => self.connections.deadlines.begin(handle, timeout, now),
+            Effect::AwaitSpace => {
+                self.connections.deadlines.go_on(handle, Timeout::Write, now);
+                let stream = connection.socket.stream.as_fd();
+                if self.connections.poller.set(stream, token, Interest::Write).is_err() {
+                    return self.close(handle);
                 }
             }
-            Io::Done(_) | Io::Failed => self.close(slot),
+            Effect::Close => return self.close(handle),
+        }
+        if connection.wants_visit() {
+            self.schedule(handle);
         }
     }
 
-    pub(super) fn close(&mut self, slot: u32) {
-        self.deadlines.end(slot);
-        if let Some(connection) = self.connections.remove(slot) {
-            self.poller.remove(connection.stream.as_fd());
-            self.counters.bump(Counter::Closed, 0);
-            self.shared.open[connection.side as usize].fetch_sub(1, Relaxed);
+    pub(super) fn close(&mut self, handle: Handle) {
+        self.connections.deadlines.end(handle);
+        if let Some(connection) = self.connections.slab.remove(handle) {
+            self.connections.poller.remove(connection.socket.stream.as_fd());
+            self.links.counters.bump(Counter::Closed, 0);
+            self.links.shared.open[connection.side as usize].fetch_sub(1, Relaxed);
         }
-    }
-}
-
-/// What a connection waits for whose request is not all there.
-fn wait_of(kept: &Kept, side: Side) -> Timeout {
-    match kept.receiver.awaits_body() {
-        true => Timeout::Body,
-        false if kept.is_begun() => Timeout::Head,
-        false => idle(side),
-    }
-}
-
-/// What a connection waits for that has sent nothing.
-pub(super) fn idle(side: Side) -> Timeout {
-    match side {
-        Side::Public => Timeout::Idle,
-        Side::Admin => Timeout::IdleAdmin,
     }
 }

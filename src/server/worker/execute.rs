@@ -1,0 +1,131 @@
+//! From a turn's requests to their responses: through the store, or parked until a slow engine or the observer is done.
+//!
+//! ```text
+//!            submit ── Done ─────────────────────────────────▶ respond
+//! execute ──▶   └──── Parked ──▶ park ···▶ complete ──────────▶ respond
+//!    └──────▶ ask the observer ──▶ park ···▶ message Observed ─▶ respond
+//! ```
+//!
+//! *Invariant:* a panic of the store costs the requests that it was to carry out, and no others.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::work::Work;
+use super::{Handle, MAX_OUT, Worker};
+use crate::app::counters::Counter;
+use crate::app::{Exchange, View};
+use crate::server::observer::Question;
+
+impl Worker {
+    /// Has the batch carried out and answers the turn's requests; those that have to wait are parked.
+    pub(super) fn execute(&mut self) {
+        if self.work.exchanges.is_empty() {
+            return;
+        }
+        self.park_observed();
+        let (now, engine) = (self.time.now.steady, &mut self.engine);
+        let (batch, poller) = (&mut self.work.turn.batch, &mut self.connections.poller);
+        let submitted = catch_unwind(AssertUnwindSafe(|| engine.submit(now, batch, poller)));
+        let is_done = submitted.unwrap_or_else(|_| {
+            // Commands that the panic has kept from being carried out say `Unavailable`.
+            self.links.counters.bump(Counter::Panics, 0);
+            true
+        });
+        if !is_done {
+            self.park_asked();
+        }
+        let work = std::mem::take(&mut self.work);
+        self.work = self.respond(work);
+    }
+
+    /// Parks the requests that wait for the engine, and leaves those of connections that ask it nothing.
+    fn park_asked(&mut self) {
+        let mut rest = Work::default();
+        let exchanges = std::mem::take(&mut self.work.exchanges);
+        for group in exchanges.chunk_by(|(a, _), (b, _)| a == b) {
+            if group.iter().any(|(_, exchange)| exchange.asks()) {
+                self.connections.deadlines.end(group[0].0);
+                self.work.exchanges.extend_from_slice(group);
+            } else {
+                let moved = |&(handle, exchange): &(Handle, Exchange)| {
+                    (handle, exchange.moved(&self.work.turn, &mut rest.turn))
+                };
+                let moved: Vec<_> = group.iter().map(moved).collect();
+                rest.exchanges.extend(moved);
+            }
+        }
+        self.engine.park(&mut self.work);
+        self.work = rest;
+    }
+
+    /// Hands the requests that only the observer can answer to it, and parks them. Each is the only one of its connection
+    /// in this turn.
+    fn park_observed(&mut self) {
+        let view = |(_, exchange): &(Handle, Exchange)| exchange.observes();
+        while let Some(at) = self.work.exchanges.iter().position(|entry| view(entry).is_some()) {
+            let (handle, exchange) = self.work.exchanges.remove(at);
+            let mut alone = Work::default();
+            alone.exchanges.push((handle, exchange.moved(&self.work.turn, &mut alone.turn)));
+            let (inbox, ticket) = (Arc::clone(&self.links.inbox), self.engine.ticket());
+            let view = view(&(handle, exchange)).unwrap_or(View::Metrics);
+            if self.links.shared.observer.ask(Question { view, ticket, inbox }) {
+                self.connections.deadlines.end(handle);
+                self.engine.park(&mut alone);
+            } else {
+                // There are too many questions already: it is answered without a page.
+                self.respond(alone);
+            }
+        }
+    }
+
+    /// Something that the session watches is ready.
+    pub(super) fn session_ready(&mut self, key: u32) {
+        let (now, engine, poller) = (self.time.now.steady, &mut self.engine, &mut self.connections.poller);
+        if catch_unwind(AssertUnwindSafe(|| engine.ready(now, key, poller))).is_err() {
+            self.fail_parked();
+        }
+    }
+
+    /// Answers the turns that the engine has carried out meanwhile.
+    pub(super) fn complete(&mut self) {
+        if !self.engine.is_waiting() {
+            return;
+        }
+        let now = self.time.now.steady;
+        loop {
+            let (engine, poller) = (&mut self.engine, &mut self.connections.poller);
+            match catch_unwind(AssertUnwindSafe(|| engine.complete(now, poller))) {
+                Ok(Some(work)) => {
+                    let work = self.respond(work);
+                    self.engine.recycle(work);
+                }
+                Ok(None) => return,
+                Err(_) => return self.fail_parked(),
+            }
+        }
+    }
+
+    /// The session has panicked: what it was to carry out is lost, and those connections are closed.
+    fn fail_parked(&mut self) {
+        self.links.counters.bump(Counter::Panics, 0);
+        for work in self.engine.take_all() {
+            work.exchanges.into_iter().for_each(|(handle, _)| self.close(handle));
+        }
+    }
+
+    /// Encodes the responses, connection by connection, and then writes each connection's at once. Gives the work back,
+    /// empty, so that its memory is used again.
+    pub(super) fn respond(&mut self, mut work: Work) -> Work {
+        self.time.micros = self.time.clock.micros();
+        for group in work.exchanges.chunk_by(|(a, _), (b, _)| a == b) {
+            self.contain(group[0].0, |worker, handle| worker.encode(handle, group, &work));
+            if self.output.bytes.len() > MAX_OUT {
+                self.write_all();
+            }
+        }
+        self.write_all();
+        work.clear();
+        work
+    }
+}

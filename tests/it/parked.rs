@@ -1,0 +1,190 @@
+//! A slow engine: what a worker does while its turns are parked.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+
+use streamer::store::memory::Memory;
+use streamer::store::{Census, Registry, Session, Store, Submitted, Swept};
+use streamer::streams::batch::Batch;
+use streamer::time::Timestamp;
+
+use crate::inside::{InProcess, memory};
+use crate::server::{Client, basic, eventually, request};
+
+/// How many turns a worker parks at most.
+const MAX_PARKED: usize = 64;
+
+/// Streams in memory behind a barrier: each batch is parked until the test opens it.
+struct Barrier {
+    memory: Arc<Memory>,
+    is_open: AtomicBool,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+struct Behind {
+    barrier: Arc<Barrier>,
+    parked: VecDeque<Batch>,
+}
+
+/// The test's end of a [`Barrier`].
+struct Key(Arc<Barrier>);
+
+impl Key {
+    fn set(&self, is_open: bool) {
+        self.0.is_open.store(is_open, SeqCst);
+        self.0.wakers.lock().unwrap().iter().for_each(Waker::wake_by_ref);
+    }
+}
+
+/// A [`Store`] is handed over whole, and the test keeps its key.
+struct Shut(Arc<Barrier>);
+
+fn barrier() -> (Shut, Key) {
+    let (is_open, wakers) = (AtomicBool::new(false), Mutex::default());
+    let barrier = Arc::new(Barrier { memory: Arc::new(memory()), is_open, wakers });
+    (Shut(Arc::clone(&barrier)), Key(barrier))
+}
+
+impl Store for Shut {
+    fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>> {
+        self.0.wakers.lock().unwrap().push(waker);
+        Ok(Box::new(Behind { barrier: Arc::clone(&self.0), parked: VecDeque::new() }))
+    }
+
+    fn sweep(&self, now: Timestamp) -> Swept {
+        self.0.memory.sweep(now)
+    }
+
+    fn census(&self) -> Option<Census> {
+        self.0.memory.census()
+    }
+
+    fn describe(&self) -> String {
+        "memory behind a barrier".into()
+    }
+}
+
+impl Session for Behind {
+    fn submit(&mut self, _now: Timestamp, batch: &mut Batch, _registry: &mut dyn Registry) -> Submitted {
+        self.parked.push_back(std::mem::take(batch));
+        Submitted::Parked
+    }
+
+    fn complete(&mut self, now: Timestamp, _registry: &mut dyn Registry) -> Option<Batch> {
+        if !self.barrier.is_open.load(SeqCst) {
+            return None;
+        }
+        // The last comes first: an engine may answer in any order.
+        let mut batch = self.parked.pop_back()?;
+        self.barrier.memory.execute(now, &mut batch);
+        Some(batch)
+    }
+}
+
+fn start() -> (InProcess, Key) {
+    let (store, key) = barrier();
+    (InProcess::start(&["--log", "off", "--workers", "1"], store), key)
+}
+
+fn parked(server: &InProcess) -> usize {
+    server.metric("streamer_parked_turns") as usize
+}
+
+fn call(client: &mut Client, line: &str) {
+    client.send(request(line, &[&basic("alice", "x")], ""));
+}
+
+#[test]
+fn a_worker_goes_on_while_turns_are_parked() {
+    let (server, key) = start();
+    let mut slow = Client::connect(server.listen);
+    call(&mut slow, "POST /?id=V");
+    eventually("the turn is parked", || parked(&server) == 1);
+    let mut other = Client::connect(server.listen);
+    for _ in 0..3 {
+        assert_eq!(other.ask("GET /healthz", &[], "").body, "ok");
+        assert_eq!(other.ask("GET /nowhere", &[], "").status, 404);
+        assert_eq!(Client::connect(server.admin).ask("GET /readyz", &[], "").status, 200);
+    }
+    key.set(true);
+    assert_eq!(slow.answer().status, 201);
+    assert_eq!(slow.call("alice", "PATCH /?id=V", "").status, 200);
+}
+
+#[test]
+fn responses_stay_in_order_on_each_connection() {
+    let (server, key) = start();
+    let mut client = Client::connect(server.listen);
+    let lines =
+        ["GET /healthz", "POST /?id=A", "GET /healthz", "GET /?id=A", "DELETE /?id=A", "GET /nowhere"];
+    let all: String = lines.iter().map(|line| request(line, &[&basic("alice", "x")], "")).collect();
+    client.send(all);
+    eventually("the turn is parked", || parked(&server) == 1);
+    // What comes behind is not read before the responses are written.
+    call(&mut client, "POST /?id=B");
+    let mut last = Client::connect(server.listen);
+    call(&mut last, "POST /?id=C");
+    eventually("the turn is parked", || parked(&server) == 2);
+    key.set(true);
+    for status in [200, 201, 200, 200, 200, 404, 201] {
+        assert_eq!(client.answer().status, status);
+    }
+    assert_eq!(last.answer().status, 201);
+}
+
+#[test]
+fn so_many_turns_are_parked_and_beyond_that_commands_are_answered_503_at_once() {
+    let (server, key) = start();
+    let mut clients: Vec<Client> = (0..MAX_PARKED)
+        .map(|i| {
+            let mut client = Client::connect(server.listen);
+            call(&mut client, &format!("PATCH /?id=V{i}"));
+            eventually("the turn is parked", || parked(&server) == i + 1);
+            client
+        })
+        .collect();
+    let mut late = Client::connect(server.listen);
+    let refused = late.call("alice", "POST /?id=W", "");
+    assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
+    assert_eq!(late.ask("GET /healthz", &[], "").status, 200, "it is not closed");
+    key.set(true);
+    clients.iter_mut().for_each(|client| assert_eq!(client.answer().status, 404));
+    eventually("none is parked", || parked(&server) == 0);
+    assert_eq!(late.call("alice", "POST /?id=W", "").status, 201);
+}
+
+#[test]
+fn a_client_that_leaves_while_its_turn_is_parked_harms_no_other() {
+    let (server, key) = start();
+    let mut gone = Client::connect(server.listen);
+    call(&mut gone, "POST /?id=V");
+    eventually("the turn is parked", || parked(&server) == 1);
+    drop(gone);
+    let mut next = Client::connect(server.listen);
+    assert_eq!(next.ask("GET /healthz", &[], "").status, 200);
+    key.set(true);
+    eventually("none is parked", || parked(&server) == 0);
+    assert_eq!(
+        next.call("alice", "GET /?id=V", "").body,
+        r#"{"canWatch":true,"endpoint":"/?id=V","count":1}"#
+    );
+}
+
+#[test]
+fn a_stop_waits_for_what_is_parked() {
+    let (server, key) = start();
+    let mut client = Client::connect(server.listen);
+    call(&mut client, "POST /?id=V");
+    eventually("the turn is parked", || parked(&server) == 1);
+    let stopped = std::thread::spawn(move || drop(server));
+    // Not before it is stopping: then it takes no further connection.
+    let address = client.stream.peer_addr().unwrap();
+    eventually("it is stopping", || std::net::TcpStream::connect(address).is_err());
+    key.set(true);
+    let response = client.answer();
+    assert!(response.status == 201 && response.closes(), "{response:?}");
+    stopped.join().unwrap();
+}
