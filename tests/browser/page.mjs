@@ -2,19 +2,18 @@
 //
 //   node tests/browser/page.mjs PUBLIC_URL ADMIN_URL [--screenshot FILE]
 //
-// Needs node 20, chromedriver and Chromium (Debian: `apt install chromium chromium-driver`), and no package: the browser
-// is driven by the W3C WebDriver protocol. Prints `N passed, M failed`, and exits with 1 where anything failed or a
-// minute was too short. CHROMEDRIVER and CHROMIUM name other programs than those in the usual places.
+// Prints `N passed, M failed`, and exits with 1 where anything failed or a minute was too short. What it needs is told in
+// `browser.mjs`.
 
-import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
-const { values: { screenshot }, positionals } =
+import {
+  cdp, check, click, element, log, main, open, run, same, screenshot, text, texts, type, until, visit, webdriver,
+} from './browser.mjs';
+
+const { values, positionals } =
   parseArgs({ options: { screenshot: { type: 'string' } }, allowPositionals: true });
 if (positionals.length !== 2) {
   console.error('usage: node tests/browser/page.mjs PUBLIC_URL ADMIN_URL [--screenshot FILE]');
@@ -23,32 +22,7 @@ if (positionals.length !== 2) {
 const [publicOrigin, adminOrigin] = positionals.map((url) => new URL(url).origin);
 
 const ALLOWED_MS = 60_000;
-/** The name under which WebDriver hands out elements. */
-const ELEMENT = 'element-6066-11e4-a52e-4f735466cecf';
 const [ENTER, ESCAPE] = ['\uE007', '\uE00C'];
-
-// What is checked.
-
-let passed = 0, failed = 0;
-
-function check(what, good, seen) {
-  good ? passed += 1 : failed += 1;
-  console.log(good ? `ok      ${what}` : `FAILED  ${what}: ${JSON.stringify(seen)}`);
-}
-
-const same = (what, seen, expected) => check(what, JSON.stringify(seen) === JSON.stringify(expected), seen);
-
-/** Looks until `look` finds what `good` takes, or for 8 seconds. */
-async function until(what, look, good) {
-  const late = Date.now() + 8_000;
-  let seen;
-  do {
-    seen = await look();
-    if (good(seen)) break;
-    await sleep(100);
-  } while (Date.now() < late);
-  check(what, good(seen), seen);
-}
 
 // The public listener, as a player sees it.
 
@@ -66,82 +40,7 @@ function call(method, stream, body) {
   });
 }
 
-// The browser.
-
-const profile = mkdtempSync(join(tmpdir(), 'streamer-page-'));
-let driver, session;
-
-async function webdriver(method, path, body) {
-  const answer = await fetch(driver.url + path, { method, body: body && JSON.stringify(body) });
-  const { value } = await answer.json();
-  if (!answer.ok) throw new Error(`${method} ${path}: ${value.error}: ${value.message}`);
-  return value;
-}
-
-/** Starts chromedriver on a port that is free, and a browser with a profile of its own. */
-async function open() {
-  const options = { stdio: ['ignore', 'pipe', 'ignore'], detached: true };
-  const child = spawn(process.env.CHROMEDRIVER ?? 'chromedriver', ['--port=0'], options);
-  driver = { child };
-  const port = await new Promise((resolve, reject) => {
-    let text = '';
-    child.stdout.on('data', (data) => {
-      text += data;
-      const found = /successfully on port (\d+)/.exec(text);
-      if (found) resolve(found[1]);
-    });
-    child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`chromedriver ended with ${code}: ${text}`)));
-  });
-  driver.url = `http://127.0.0.1:${port}`;
-  const { sessionId } = await webdriver('POST', '/session', {
-    capabilities: {
-      alwaysMatch: {
-        browserName: 'chrome',
-        'goog:loggingPrefs': { browser: 'ALL', performance: 'ALL' },
-        'goog:chromeOptions': {
-          binary: process.env.CHROMIUM ?? '/usr/bin/chromium',
-          args: [
-            '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-dev-shm-usage',
-            '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
-            '--window-size=1280,1040', `--user-data-dir=${profile}`,
-          ],
-        },
-      },
-    },
-  });
-  session = `/session/${sessionId}`;
-  // The browser's own first page asks for much; all that is asked from here on is asked by ours.
-  await webdriver('POST', `${session}/url`, { url: 'about:blank' });
-  await log('performance');
-}
-
-/** Ends all that was started. The browser ends with its session; whatever does not, with its process group. */
-async function close() {
-  if (session) await Promise.race([webdriver('DELETE', session).catch(() => {}), sleep(5_000)]);
-  try {
-    process.kill(-driver.child.pid, 'SIGKILL');
-  } catch {
-    // It never began.
-  }
-  // The browser may still be writing its last.
-  rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
-}
-
-const run = (script, ...args) => webdriver('POST', `${session}/execute/sync`, { script: `return ${script}`, args });
-const text = (selector) => run('document.querySelector(arguments[0])?.innerText ?? null', selector);
-const texts = (selector) => run('[...document.querySelectorAll(arguments[0])].map((node) => node.innerText)', selector);
 const numberAt = async (selector) => Number((await text(selector)).replaceAll(',', '').split(' ')[0]);
-const log = (type) => webdriver('POST', `${session}/se/log`, { type });
-const cdp = (cmd, params) => webdriver('POST', `${session}/goog/cdp/execute`, { cmd, params });
-
-async function element(selector) {
-  const found = await webdriver('POST', `${session}/element`, { using: 'css selector', value: selector });
-  return `${session}/element/${found[ELEMENT]}`;
-}
-
-const click = async (selector) => webdriver('POST', `${await element(selector)}/click`, {});
-const type = async (selector, keys) => webdriver('POST', `${await element(selector)}/value`, { text: keys });
 
 async function search(name) {
   await webdriver('POST', `${await element('#user')}/clear`, {});
@@ -155,7 +54,7 @@ const NASTY = { id: '<img src=x onerror=alert(1)> & + % é', device: 'a=b&c' };
 const [TV, PHONE] = [{ id: 'match', device: 'tv' }, { id: 'match', device: 'phone' }];
 
 async function numbersMove() {
-  await webdriver('POST', `${session}/url`, { url: `${adminOrigin}/` });
+  await visit(`${adminOrigin}/`);
   await until('the page shows numbers', () => text('#playing b'), (shown) => /^[\d,]+$/.test(shown));
   const [playing, refusals] = [await numberAt('#playing b'), await numberAt('#refusals .note')];
 
@@ -197,7 +96,7 @@ async function oneUser() {
   const nasty = await texts('#streams .video');
   check('a name is shown as it is', nasty.includes(NASTY.id), nasty);
   same('and makes no element', await run('document.images.length'), 0);
-  if (screenshot) writeFileSync(screenshot, Buffer.from(await webdriver('GET', `${session}/screenshot`), 'base64'));
+  if (values.screenshot) await screenshot(values.screenshot);
 
   const row = (stream) => `#streams [data-end="?${new URLSearchParams(stream)}"]`;
   await click(`${row(PHONE)} .ask`);
@@ -275,13 +174,4 @@ async function test() {
   await trouble();
 }
 
-async function finish(error) {
-  if (error) check('the test runs to its end', false, String(error.stack ?? error));
-  await close();
-  console.log(`${passed} passed, ${failed} failed`);
-  process.exit(failed > 0 ? 1 : 0);
-}
-
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => finish(signal));
-const late = sleep(ALLOWED_MS - 6_000, undefined, { ref: false }).then(() => { throw new Error('too slow'); });
-Promise.race([test(), late]).then(() => finish(), finish);
+main(test, ALLOWED_MS);
