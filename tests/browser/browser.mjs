@@ -23,9 +23,9 @@ export function check(what, good, seen) {
 
 export const same = (what, seen, expected) => check(what, JSON.stringify(seen) === JSON.stringify(expected), seen);
 
-/** Looks until `look` finds what `good` takes, or for 8 seconds. */
-export async function until(what, look, good) {
-  const late = Date.now() + 8_000;
+/** Looks until `look` finds what `good` takes, or for so long. */
+export async function until(what, look, good, withinMs = 8_000) {
+  const late = Date.now() + withinMs;
   let seen;
   do {
     seen = await look();
@@ -114,6 +114,9 @@ export async function element(selector) {
 
 export const click = async (selector) => webdriver('POST', `${await element(selector)}/click`, {});
 export const type = async (selector, keys) => webdriver('POST', `${await element(selector)}/value`, { text: keys });
+
+/** Stops all of the browser, and lets it go on: SIGSTOP and SIGCONT. */
+export const signal = (name) => process.kill(-driver.child.pid, name);
 
 export async function screenshot(file) {
   writeFileSync(file, Buffer.from(await webdriver('GET', '/screenshot'), 'base64'));

@@ -1,0 +1,169 @@
+// Keeps one <video> honest with streamer: asks to start, reports while it plays, and stops when it is told to.
+// Copy this file: it needs no package, and knows nothing of the page but the element.
+//
+//                 play            200, 201             pause
+//       idle ───────────▶ starting ──────▶ playing ◀─────────▶ paused
+//                          ▲  │ ▲  404        │         play      │
+//            replaceWith() │  │ └─────────────┤                   │
+//                          │  ▼ 409           │ 410    409        │
+//                          full ◀─────────────┼───────────────────┘
+//                                             ▼
+//       any state ── 403 ▶ held            stopped      any state ── 401, 400 ▶ failed
+//
+// `play` leads out of every state. No answer, a time-out, 503 and the like are no state: the video plays on, `reached`
+// turns false, and the same thing is said again, later and later. Nothing is said of a video that was never started.
+
+const TICK_MS = 500;
+const TIMEOUT_MS = 10_000;
+
+/**
+ * A name for this tab, the same after a reload. It is taken out of the storage while the tab lives, since "duplicate
+ * this tab" copies the storage, and two tabs are two devices.
+ */
+export function deviceOfTab() {
+  const device = sessionStorage.getItem('device') ?? `tab-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
+  sessionStorage.removeItem('device');
+  addEventListener('pageshow', () => sessionStorage.removeItem('device'));
+  addEventListener('pagehide', () => sessionStorage.setItem('device', device));
+  return device;
+}
+
+export class Watch {
+  state = 'idle';
+  problem = null; // Why it is full, held, stopped or failed: the server's own words.
+  reached = true; // Did the server answer last time?
+  last = null; // The last call and its answer, for a log.
+
+  #active = false; // Does the server know this stream, as far as we know?
+  #replace = null; // The stream that the viewer gives up for this one.
+  #busy = false; // One call at a time: a pause never overtakes the play before it.
+  #again = false; // Something happened meanwhile.
+  #lease = 90_000; // The server says how long it really is.
+  #failures = 0;
+  #asked = 0; // When we last called, and when we are to call again, in wall time.
+  #due = Infinity;
+
+  /** `authorization` is the header's value, `changed(watch)` is called after every answer. */
+  constructor({ video, server, id, device, authorization, changed }) {
+    Object.assign(this, { video, id, device, changed });
+    this.url = `${server}/?${new URLSearchParams({ id, device })}`;
+    this.headers = { Authorization: authorization, 'Content-Type': 'application/json' };
+
+    for (const event of ['play', 'pause', 'ended']) video.addEventListener(event, () => this.#tell());
+    // A hidden tab gets one timer a minute. A video that plays goes on telling the time.
+    setInterval(() => this.#tick(), TICK_MS);
+    video.addEventListener('timeupdate', () => this.#tick());
+    addEventListener('online', () => this.#tell());
+    addEventListener('pagehide', () => this.#leave());
+    addEventListener('pageshow', (event) => event.persisted && this.#tell());
+  }
+
+  /** After a 409: ends that stream, one of `problem.streams`, and plays this one. */
+  replaceWith(stream) {
+    this.#replace = stream;
+    this.video.play();
+  }
+
+  /** What the server should know is read from the element each time: it cannot be out of date. */
+  get #wish() {
+    return this.video.ended ? 'ended' : this.video.paused ? 'paused' : 'playing';
+  }
+
+  /** Wall time goes on while a laptop sleeps, timers do not. A clock that was set back must not silence us. */
+  #tick() {
+    const now = Date.now();
+    if (!this.#busy && (now >= this.#due || now < this.#asked)) this.#tell();
+  }
+
+  async #tell() {
+    if (this.#busy) return void (this.#again = true);
+    const wish = this.#wish;
+    if (!this.#active && wish !== 'playing') return this.#settle();
+    const starts = wish === 'playing' && (!this.#active || this.#replace);
+    const method = starts ? 'POST' : wish === 'ended' ? 'DELETE' : 'PATCH';
+    const position = Math.floor(this.video.currentTime);
+    this.#busy = true;
+    this.#asked = Date.now();
+    if (starts && this.state !== 'playing') this.#become('starting');
+    await this.leaving;
+    const answer = await this.#call(method, { time: position, ...(method === 'PATCH' && { state: wish }) });
+    this.#busy = false;
+    this.#take(method, wish, answer);
+    this.last = { method, wish, position, ...answer };
+    this.changed(this);
+    if (this.#again) {
+      this.#again = false;
+      this.#tell();
+    }
+  }
+
+  async #call(method, body) {
+    const old = method === 'POST' && this.#replace;
+    const query = old ? `&${new URLSearchParams({ replace: old.id, ...(old.device && { replaceDevice: old.device }) })}` : '';
+    try {
+      const signal = AbortSignal.timeout(TIMEOUT_MS);
+      const response = await fetch(this.url + query, {
+        method, headers: this.headers, signal, body: method === 'DELETE' ? undefined : JSON.stringify(body),
+      });
+      const retryAfter = Number(response.headers.get('Retry-After')) * 1000;
+      return { status: response.status, retryAfter, ...(await response.json()) };
+    } catch {
+      return { status: 0, retryAfter: 0 }; // No network, no answer in time, or one from something in between.
+    }
+  }
+
+  #take(method, wish, answer) {
+    const { status, retryAfter } = answer;
+    this.reached = ![0, 408, 429].includes(status) && status < 500;
+    this.#failures = this.reached ? 0 : this.#failures + 1;
+    if (answer.stream) this.#lease = answer.stream.expiresIn * 1000;
+    this.#schedule(retryAfter);
+    if (!this.reached) return;
+    if (method === 'POST') this.#replace = null;
+    if (status < 300) {
+      this.#active = method !== 'DELETE';
+      // While the viewer thinks about a question, heartbeats keep the paused stream and its position.
+      if (!(this.state === 'full' && wish === 'paused')) this.#become(answer.stream?.state ?? 'idle');
+    } else if (status === 404 && method !== 'POST') {
+      // Its lease ran out, in a tunnel or asleep: start again without a word.
+      this.#active = false;
+      this.#again ||= wish === 'playing';
+    } else if (status === 409) {
+      this.#stop('full', answer);
+    } else {
+      this.#active = false;
+      this.#stop({ 403: 'held', 410: 'stopped' }[status] ?? 'failed', answer);
+    }
+  }
+
+  /** A third of a lease: two may get lost. Never later, a little earlier, so that not all players call at once. */
+  #schedule(retryAfter) {
+    const third = Math.max(this.#lease / 3, 500);
+    const wait = this.#failures === 0 ? third : Math.min(third, 500 * 2 ** this.#failures);
+    this.#due = Date.now() + Math.max(wait * (0.8 + 0.2 * Math.random()), this.reached ? 0 : retryAfter);
+  }
+
+  #settle() {
+    this.#due = Infinity;
+    if (this.state === 'playing' || this.state === 'starting') this.#become('idle');
+  }
+
+  #become(state, problem = null) {
+    Object.assign(this, { state, problem });
+    this.changed(this);
+  }
+
+  #stop(state, problem) {
+    this.#become(state, problem);
+    this.video.pause();
+  }
+
+  /** The tab closes, or goes where "back" may find it. `keepalive` lets the call outlive the page. */
+  #leave() {
+    if (!this.#active && !this.#busy) return;
+    this.#active = false;
+    const { url, headers } = this;
+    const options = { method: 'DELETE', headers, keepalive: true, signal: AbortSignal.timeout(TIMEOUT_MS) };
+    this.leaving = fetch(url, options).catch(() => {}); // Where it fails, the lease ends the stream.
+  }
+}

@@ -1,0 +1,249 @@
+// The example player, in a real browser, with a real video, against a real server:
+//
+//   node tests/browser/player.mjs PROGRAM [--screenshots FOLDER]
+//
+// The page is served as the README says, by Python; the server is started, stopped and started again. Prints
+// `N passed, M failed`, and exits with 1 where anything failed or 90 seconds were too short. What else it needs is told
+// in `browser.mjs`.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+import {
+  cdp, check, click, main, open, run, same, screenshot, signal, text, texts, until, visit, webdriver,
+} from './browser.mjs';
+
+const { values: { screenshots }, positionals: [program] } =
+  parseArgs({ options: { screenshots: { type: 'string' } }, allowPositionals: true });
+if (!program) {
+  console.error('usage: node tests/browser/player.mjs PROGRAM [--screenshots FOLDER]');
+  process.exit(2);
+}
+
+/** Short enough to wait for. */
+const LEASE_S = 4;
+/** What happens within this time of a heartbeat was not the lease's doing: a heartbeat leaves two thirds of it. */
+const AT_ONCE_MS = LEASE_S * 1000 / 2;
+
+// The programs around the page.
+
+const children = [];
+
+/** Starts a program, and returns what it says about its address. */
+async function start(command, args, from, pattern) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  children.push(child);
+  let said = '';
+  const found = await new Promise((resolve, reject) => {
+    child[from].on('data', (data) => {
+      said += data;
+      const match = pattern.exec(said);
+      if (match) resolve(match);
+    });
+    child.once('error', reject);
+    child.once('exit', () => reject(new Error(`${command} ended: ${said}`)));
+  });
+  child.stdout.resume();
+  child.stderr.resume();
+  return { child, found };
+}
+
+async function end(child) {
+  if (child.exitCode === null && child.signalCode === null && child.kill()) await once(child, 'exit');
+}
+
+let pageOrigin, server;
+
+async function servePage() {
+  const folder = fileURLToPath(new URL('../../examples/player', import.meta.url));
+  const args = ['-u', '-m', 'http.server', '0', '--bind', '127.0.0.1', '--directory', folder];
+  const { found } = await start('python3', args, 'stdout', /port (\d+)/);
+  pageOrigin = `http://127.0.0.1:${found[1]}`;
+}
+
+async function serve(listen = '127.0.0.1:0') {
+  const args = [
+    '--listen', listen, '--admin', '127.0.0.1:0', '--lease', `${LEASE_S}s`, '--cors', pageOrigin, '--log', 'off',
+  ];
+  const { child, found } = await start(program, args, 'stderr', /listens on (http:\S+) \(admin on (http:[^)]+)\)/);
+  server = { child, url: found[1], admin: found[2] };
+}
+
+// The same user elsewhere, without a browser.
+
+const user = 'alice';
+
+async function call(method, stream, body) {
+  const query = new URLSearchParams(stream);
+  const response = await fetch(`${server.url}/?${query}`, {
+    method,
+    headers: { Authorization: `Basic ${btoa(`${user}:x`)}`, 'Content-Type': 'application/json' },
+    body: body && JSON.stringify(body),
+  });
+  return { status: response.status, ...(await response.json()) };
+}
+
+const admin = (query) => fetch(`${server.admin}/users/${user}?${new URLSearchParams(query)}`, { method: 'DELETE' });
+const streams = async () => (await call('GET')).streams;
+const ids = async () => (await streams()).filter(({ state }) => state === 'playing').map(({ id }) => id).join(' ');
+const find = async (id) => (await streams()).find((stream) => stream.id === id);
+
+// The tabs.
+
+const newTab = async () => (await webdriver('POST', '/window/new', { type: 'tab' })).handle;
+const go = (tab) => webdriver('POST', '/window', { handle: tab });
+const page = (id) => `${pageOrigin}/?${new URLSearchParams({ server: server.url, user, id })}`;
+const play = () => run('document.querySelector("video").play()');
+const pause = () => run('document.querySelector("video").pause()');
+const time = () => run('document.querySelector("video").currentTime');
+const state = () => text('#state');
+const quiet = () => run('document.querySelector("#trouble").hidden');
+const is = (expected) => (seen) => seen === expected;
+const picture = (name) => screenshots && screenshot(`${screenshots}/${name}.png`);
+
+async function openPlayer(id) {
+  await visit(page(id));
+  await click('video'); // No browser plays sound before somebody has clicked.
+}
+
+// The test.
+
+async function twoTabsAreTwoDevices(first) {
+  await openPlayer('film');
+  await until('a video plays', time, (now) => now > 0.2);
+  await until('and says so', state, is('Playing'));
+  const second = await newTab();
+  await go(second);
+  await openPlayer('film');
+  await until('the same video in another tab plays too', state, is('Playing'));
+  const devices = (await streams()).map(({ device }) => device);
+  same('two tabs are two devices', new Set(devices).size, 2);
+  const name = await text('#who');
+  await webdriver('POST', '/refresh', {});
+  same('a tab keeps its name when it is loaded again', await text('#who'), name);
+  await until('and left its stream', streams, (list) => list.length === 1);
+  await webdriver('DELETE', '/window');
+  await go(first);
+}
+
+async function reports() {
+  await until('the position moves', async () => (await find('film')).time, (at) => at >= '0:02');
+  await pause();
+  await until('a pause is reported at once', async () => (await find('film')).state, is('paused'), AT_ONCE_MS / 2);
+  same('and shown', await state(), 'Paused');
+  const ran = (await find('film')).time;
+  await sleep(LEASE_S * 1000 + 500);
+  same('a paused stream keeps its lease and its position', (await find('film'))?.time, ran);
+  await play();
+  await until('it resumes', async () => (await find('film')).state, is('playing'));
+}
+
+async function theFourthIsRefused(first) {
+  for (const id of ['news', 'match']) await call('POST', { id, device: 'tv' }, { time: '1:00' });
+  const second = await newTab();
+  await go(second);
+  await openPlayer('cartoon');
+  await until('the fourth stream is refused', () => text('#why'), is('Which one shall I stop?'));
+  same('the video stands still', await run('document.querySelector("video").paused'), true);
+  const rows = await texts('#streams .about');
+  check('it shows what plays, and where', rows.length === 3 && rows[1] === 'news on tv, at 1:00', rows);
+  await picture('full');
+  await cdp('Emulation.setDeviceMetricsOverride', { width: 375, height: 740, deviceScaleFactor: 2, mobile: true });
+  same('a phone need not scroll sideways', await run('[innerWidth, document.documentElement.scrollWidth]'), [375, 375]);
+  await cdp('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: 'dark' }] });
+  await picture('full-dark-375');
+  await cdp('Emulation.clearDeviceMetricsOverride', {});
+  await click('#streams li:nth-child(2) button');
+  await until('one is replaced', state, is('Playing'));
+  same('the question is gone', await quiet(), true);
+  same('by the one that asked', await ids(), 'film match cartoon');
+  same('whose player learns it', (await call('PATCH', { id: 'news', device: 'tv' })).reason, 'replaced');
+
+  await pause();
+  await until('a pause frees the slot', ids, is('film match'));
+  await call('POST', { id: 'news', device: 'tv' });
+  await play();
+  await until('resuming into a full house is refused', () => text('#why'), is('Which one shall I stop?'));
+  await sleep(LEASE_S * 1000 / 2);
+  same('the question waits for an answer', await text('#why'), 'Which one shall I stop?');
+  await call('PATCH', { id: 'match', device: 'tv' });
+  await click('#streams li:nth-child(1) button');
+  await until('which resumes it', state, is('Playing'));
+  await go(first);
+  await until('the other tab stops', () => text('#why'), is('Playing elsewhere now'));
+  check('and says for whom', /^cartoon on tab-\w+ took/.test(await text('#detail')), await text('#detail'));
+  same('its video stands still', await run('document.querySelector("video").paused'), true);
+  await picture('replaced');
+  await go(second);
+  await webdriver('DELETE', '/window');
+  await go(first);
+  await until('closing a tab frees its slot', ids, (list) => !list.includes('cartoon'), AT_ONCE_MS);
+  for (const id of ['news', 'match']) await call('DELETE', { id, device: 'tv' });
+  await click('#again');
+  await until('one click plays it again', state, is('Playing'));
+}
+
+async function theServerGoesAndComes() {
+  await end(server.child);
+  await until('a server that is gone is noticed', () => run('document.querySelector("#offline").hidden'), is(false));
+  const then = await time();
+  await sleep(1_500);
+  check('the video plays on', (await time()) !== then, then);
+  await picture('offline');
+  await serve(new URL(server.url).host);
+  await until('the server is back and knows it again', ids, is('film'));
+  await until('the page shows that', () => run('document.querySelector("#offline").hidden'), is(true));
+  same('the viewer was told nothing else', await quiet(), true);
+}
+
+/** Every process of the browser stands still, and wall time goes on. */
+async function theLaptopSleeps() {
+  await sleep(LEASE_S * 1000); // After a start in memory, heartbeats of unknown streams are adopted for one lease.
+  signal('SIGSTOP');
+  await until('a laptop that sleeps frees the slot after a lease', ids, is(''));
+  signal('SIGCONT');
+  await until('and starts again when it wakes', ids, is('film'));
+  same('without a word', [await state(), await quiet()], ['Playing', true]);
+  const rows = await texts('#calls li');
+  check('after a 404', rows[0].includes('POST') && rows[1].includes('404'), rows);
+}
+
+async function away() {
+  await run('window.marked = true');
+  await visit(`${pageOrigin}/player.js`);
+  await until('leaving the page frees the slot', ids, is(''), AT_ONCE_MS);
+  await webdriver('POST', '/back', {});
+  same('"back" finds the page as it was', await run('window.marked'), true);
+  await play();
+  await until('and it plays again', ids, is('film'));
+}
+
+/** A hidden tab may have one timer a minute. */
+async function theTabIsThrottled() {
+  const source = 'window.setInterval = ((set) => (f, ms) => set(f, Math.max(ms, 60_000)))(window.setInterval)';
+  await cdp('Page.addScriptToEvaluateOnNewDocument', { source });
+  await openPlayer('hidden');
+  await until('a throttled tab starts', ids, is('hidden'));
+  await sleep(LEASE_S * 1000 + 1_000);
+  same('and keeps its lease', await ids(), 'hidden');
+  same('by heartbeats, not by a new start', (await texts('#calls li')).filter((row) => row.includes('POST')).length, 1);
+}
+
+async function test() {
+  await servePage();
+  await serve();
+  await open();
+  const first = await webdriver('GET', '/window');
+  await twoTabsAreTwoDevices(first);
+  await reports();
+  await theFourthIsRefused(first);
+  await theServerGoesAndComes();
+  await theLaptopSleeps();
+  await away();
+  await theTabIsThrottled();
+}
+
+main(test, 90_000, () => Promise.all(children.map(end)));
