@@ -16,13 +16,24 @@ use std::task::Waker;
 use super::{Census, PLAYING_KINDS, Registry, Session, Store, Submitted, Swept};
 use crate::streams::account::{Account, Policy, Tally};
 use crate::streams::arena::Arena;
-use crate::streams::batch::{Asked, Batch, Command, Findings, Outcome};
+use crate::streams::batch::{Action, Asked, Batch, Change, Command, Findings, Outcome};
 use crate::streams::name::Name;
 use crate::time::Timestamp;
 
 /// A power of two: many enough that a growing one stops few users and that workers seldom meet at one, few enough that
 /// their locks stay in the cache.
-const SHARDS: usize = 256;
+pub const SHARDS: usize = 256;
+
+/// Is told of every change, while the user's shard is locked: so of two changes of a user the later one is told later.
+pub trait Recorder {
+    /// The account has changed, and is this now.
+    fn changed(&mut self, user: &[u8], account: &Account);
+}
+
+/// Memory alone records nothing.
+impl Recorder for () {
+    fn changed(&mut self, _user: &[u8], _account: &Account) {}
+}
 
 /// Streams in memory, gone when the process ends.
 pub struct Memory {
@@ -63,11 +74,16 @@ impl Memory {
         Self { policy, shards, key, sweep_at: AtomicUsize::new(0) }
     }
 
+    /// The same under another policy.
+    pub fn with(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
     /// Which shard a user belongs to: multiply and fold, eight bytes at a time, under a random key.
     ///
     /// The map behind it hashes again, and properly: names come from clients. Somebody who found names that meet in one
     /// shard would have made that shard a larger map, and no slower one.
-    fn shard_of(&self, user: &[u8]) -> usize {
+    pub fn shard_of(&self, user: &[u8]) -> usize {
         let mut hash = self.key;
         for chunk in user.chunks(8) {
             let mut word = [0; 8];
@@ -78,13 +94,43 @@ impl Memory {
         hash as usize % SHARDS
     }
 
-    /// Carries out every command of `batch`.
+    /// Carries out every command of `batch`, in their order.
     pub fn execute(&self, now: Timestamp, batch: &mut Batch) {
+        self.execute_and_record(now, batch, |_| true, &mut ());
+    }
+
+    /// Carries out those commands of `batch` that `may` be, and tells `recorder` what they change.
+    pub fn execute_and_record(
+        &self,
+        now: Timestamp,
+        batch: &mut Batch,
+        may: impl Fn(&Action) -> bool,
+        recorder: &mut impl Recorder,
+    ) {
         let Batch { arena, entries, findings, .. } = batch;
-        for entry in entries {
+        for entry in entries.iter_mut().filter(|entry| may(&entry.command.action)) {
             let user = arena.get(entry.command.user);
             let shard = &self.shards[self.shard_of(user)];
-            entry.outcome = shard.apply(now, &self.policy, &entry.command, arena, findings);
+            entry.outcome = shard.apply(now, &self.policy, &entry.command, arena, findings, recorder);
+        }
+    }
+
+    /// Visits the next shard: drops what has run out, and shows `visit` what is left.
+    pub fn sweep_and_visit(&self, now: Timestamp, visit: impl FnMut(&Name, &Account)) -> Swept {
+        let at = self.sweep_at.fetch_add(1, Relaxed) % SHARDS;
+        Swept { visits: SHARDS as u32, expired: self.shards[at].sweep(now, visit) }
+    }
+
+    /// Puts in accounts of users who belong to one shard and are not there yet.
+    pub fn fill(&self, shard: usize, accounts: impl Iterator<Item = (Name, Account)>) {
+        let Shard { tallies, .. } = &self.shards[shard];
+        let mut users = self.shards[shard].lock();
+        users.reserve(accounts.size_hint().1.unwrap_or(0));
+        for (user, account) in accounts {
+            if let Some(tally) = account.tally() {
+                tallies.change(None, Some(tally));
+                users.insert(user, account);
+            }
         }
     }
 }
@@ -95,8 +141,7 @@ impl Store for Memory {
     }
 
     fn sweep(&self, now: Timestamp) -> Swept {
-        let at = self.sweep_at.fetch_add(1, Relaxed) % SHARDS;
-        Swept { visits: SHARDS as u32, expired: self.shards[at].sweep(now) }
+        self.sweep_and_visit(now, |_, _| {})
     }
 
     fn census(&self) -> Option<Census> {
@@ -137,12 +182,16 @@ impl Shard {
         command: &Command,
         arena: &Arena<Asked>,
         findings: &mut Findings,
+        recorder: &mut impl Recorder,
     ) -> Outcome {
         let user = arena.get(command.user);
         let mut users = self.lock();
         let Some(account) = users.get_mut(user) else {
             let mut account = Account::default();
             let outcome = account.apply(now, policy, command, arena, findings);
+            if outcome.change != Change::None {
+                recorder.changed(user, &account);
+            }
             if let Some(tally) = account.tally() {
                 self.tallies.change(None, Some(tally));
                 users.insert(Name::from(user), account);
@@ -151,6 +200,9 @@ impl Shard {
         };
         let before = account.tally();
         let outcome = account.apply(now, policy, command, arena, findings);
+        if outcome.change != Change::None {
+            recorder.changed(user, account);
+        }
         let after = account.tally();
         self.tallies.change(before, after);
         if after.is_none() {
@@ -159,14 +211,17 @@ impl Shard {
         outcome
     }
 
-    fn sweep(&self, now: Timestamp) -> u32 {
+    fn sweep(&self, now: Timestamp, mut visit: impl FnMut(&Name, &Account)) -> u32 {
         let mut expired = 0;
         let mut users = self.lock();
-        users.retain(|_, account| {
+        users.retain(|user, account| {
             let before = account.tally();
             expired += account.expire(now);
             let after = account.tally();
             self.tallies.change(before, after);
+            if after.is_some() {
+                visit(user, account);
+            }
             after.is_some()
         });
         // A wave of users has passed: give most of the room back, and keep some so that the next is not all growth.
@@ -202,7 +257,7 @@ impl Tallies {
 mod tests {
     use super::*;
     use crate::streams::account::WhenFull;
-    use crate::streams::batch::{Action, Replace, Verdict};
+    use crate::streams::batch::{Replace, Verdict};
     use crate::time::Millis;
 
     const LEASE: u64 = 90;

@@ -12,6 +12,7 @@
 //!
 //! *Invariant:* a store knows streams and time; it never sees a request, a response or a client's socket.
 
+pub mod journal;
 pub mod memory;
 
 use std::borrow::Cow;

@@ -191,6 +191,12 @@ impl Account {
         (before - self.streams.len()) as u32
     }
 
+    /// Time has stood still, and players could not renew what they play: whatever lives at `now` has a fresh lease.
+    pub fn renew_all(&mut self, now: Timestamp, lease: Millis) {
+        self.expire(now);
+        self.streams.iter_mut().for_each(|stream| stream.expires = stream.expires.max(now + lease));
+    }
+
     /// How many streams it holds, by state; None when there is nothing left to remember.
     pub fn tally(&self) -> Option<Tally> {
         if self.streams.is_empty() && self.rare.is_none() {

@@ -1,0 +1,300 @@
+//! The bytes of a journal's files. `docs/journal.md` has the same for somebody who writes a reader.
+//!
+//! ```text
+//! file    = header *block
+//! header  = "streamer" version:u32 lane:u32 number:u64 run:u64 start:u64 lease:u64 sequence:u64 zero:u32 crc:u32
+//! block   = "turn" crc:u32 length:u32 zero:u32 time:u64 synced:u64 *record       ; length: of the records
+//! record  = sequence:u64 account-length:u32 user-length:u16 user account         ; no account: nothing is known of the user
+//! control = 2 slot
+//! slot    = "streamer" horizon:u64 time:u64 version:u16 turn:u16 crc:u32
+//! ```
+//!
+//! Numbers are little-endian, times are milliseconds of the lease clock, checks are CRC-32C. A block's check covers the
+//! file's number and the block's place in it too, so that a block which a crash has put elsewhere is not taken for one.
+//!
+//! A block says how much of its file was on the disk for certain when it was written. What cannot be read behind that is
+//! a **torn tail**: it was cut off while it was being written. What cannot be read before it is **damage**.
+//!
+//! *Invariant:* bytes in, bytes out; no file is touched here.
+
+use crate::codec::crc::{crc32c, crc32c_append};
+use crate::time::{Millis, Timestamp};
+
+/// What every file and every slot begins with.
+const MAGIC: &[u8; 8] = b"streamer";
+/// What every block begins with.
+const MARK: &[u8; 4] = b"turn";
+/// The version of all this.
+pub const VERSION: u32 = 1;
+/// The length of a file's header.
+pub const HEADER: usize = 64;
+/// The length of a block without its records.
+pub const BLOCK: usize = 32;
+/// The length of one slot of the control file.
+pub const SLOT: usize = 32;
+/// A record beside its user and its account.
+const RECORD: usize = 14;
+/// A block that has grown to this is closed and another one begun, so that a reader never needs much memory.
+pub const FULL_BLOCK: usize = 64 * 1024;
+/// A block that says it is longer is not one. The largest record, of 1,000 streams with the longest names, is far below.
+const MAX_BLOCK: usize = 16 * 1024 * 1024;
+
+/// Why bytes cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// They are not what was written: cut off or damaged.
+    Corrupt,
+    /// They were written by a later version of the program.
+    Newer(u32),
+}
+
+/// What a file begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Which of the run's writers it belongs to.
+    pub lane: u32,
+    /// The file's number, which is also its name.
+    pub number: u64,
+    /// How many times the journal had been opened, this time among them.
+    pub run: u64,
+    /// The lease clock when the run began.
+    pub start: Timestamp,
+    /// The lease of the run: what lived when it began lived so much longer.
+    pub lease: Millis,
+    /// The last sequence number that had been drawn when the file was begun.
+    pub sequence: u64,
+}
+
+impl Header {
+    /// The header's bytes.
+    pub fn encode(&self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.lane.to_le_bytes());
+        let numbers = [self.number, self.run, self.start.millis(), self.lease.millis(), self.sequence];
+        for (field, number) in bytes[16..56].as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
+            *field = number.to_le_bytes();
+        }
+        let crc = crc32c(&bytes[..HEADER - 4]);
+        bytes[HEADER - 4..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a header.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let Some(bytes) = bytes.first_chunk::<HEADER>() else { return Err(Unreadable::Corrupt) };
+        // The version before the check: a later one may have put the check elsewhere.
+        if bytes[..8] != *MAGIC {
+            return Err(Unreadable::Corrupt);
+        }
+        let (version, crc) = (u32_at(bytes, 8), u32_at(bytes, HEADER - 4));
+        match crc == crc32c(&bytes[..HEADER - 4]) {
+            _ if version > VERSION => return Err(Unreadable::Newer(version)),
+            true if version == VERSION => {}
+            _ => return Err(Unreadable::Corrupt),
+        }
+        Ok(Self {
+            lane: u32_at(bytes, 12),
+            number: u64_at(bytes, 16),
+            run: u64_at(bytes, 24),
+            start: Timestamp::from_millis(u64_at(bytes, 32)),
+            lease: Millis::from_millis(u64_at(bytes, 40)),
+            sequence: u64_at(bytes, 48),
+        })
+    }
+}
+
+/// What a turn has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block<'a> {
+    /// When.
+    pub time: Timestamp,
+    /// So many bytes of the file were on the disk for certain.
+    pub synced: u64,
+    records: &'a [u8],
+}
+
+/// What became of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Of two records of a user the one with the higher number holds.
+    pub sequence: u64,
+    /// The user.
+    pub user: &'a [u8],
+    /// The account as it encodes itself; empty when nothing is known of the user any more.
+    pub account: &'a [u8],
+}
+
+/// Begins a block at the end of `out`; [`end_block`] ends it.
+pub fn begin_block(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0; BLOCK]);
+}
+
+/// Appends a record. `encode` appends the account, or nothing.
+pub fn put_record(sequence: u64, user: &[u8], encode: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    let at = out.len();
+    out.extend_from_slice(&[0; RECORD]);
+    out.extend_from_slice(user);
+    let account = out.len();
+    encode(out);
+    let account = (out.len() - account) as u32;
+    let head = &mut out[at..at + RECORD];
+    head[..8].copy_from_slice(&sequence.to_le_bytes());
+    head[8..12].copy_from_slice(&account.to_le_bytes());
+    head[12..].copy_from_slice(&(user.len() as u16).to_le_bytes());
+}
+
+/// Ends a block whose records are all in it; [`seal`] makes it one.
+pub fn end_block(block: &mut [u8], time: Timestamp) {
+    let length = (block.len() - BLOCK) as u32;
+    block[..4].copy_from_slice(MARK);
+    block[8..12].copy_from_slice(&length.to_le_bytes());
+    block[16..24].copy_from_slice(&time.millis().to_le_bytes());
+}
+
+/// Seals the blocks that lie end to end in `blocks`, and will stand at `offset` of the file with this number, of which
+/// `synced` bytes are on the disk. Blocks that were meant for another place may be sealed again.
+pub fn seal(mut blocks: &mut [u8], number: u64, mut offset: u64, synced: u64) {
+    while blocks.len() >= BLOCK {
+        let length = (BLOCK + u32_at(blocks, 8) as usize).min(blocks.len());
+        let (block, behind) = blocks.split_at_mut(length);
+        block[24..32].copy_from_slice(&synced.to_le_bytes());
+        let crc = check_of(block, number, offset);
+        block[4..8].copy_from_slice(&crc.to_le_bytes());
+        (blocks, offset) = (behind, offset + length as u64);
+    }
+}
+
+fn check_of(block: &[u8], number: u64, offset: u64) -> u32 {
+    let place = crc32c_append(crc32c(&number.to_le_bytes()), &offset.to_le_bytes());
+    crc32c_append(place, &block[8..])
+}
+
+/// Reads the block at the beginning of `bytes`, which stand at `offset` of the file with this number. Gives its length
+/// too, or None when there are too few bytes to tell.
+pub fn read_block(bytes: &[u8], number: u64, offset: u64) -> Result<Option<(Block<'_>, usize)>, Unreadable> {
+    if !bytes.starts_with(&MARK[..bytes.len().min(4)]) {
+        return Err(Unreadable::Corrupt);
+    }
+    if bytes.len() < BLOCK {
+        return Ok(None);
+    }
+    let length = BLOCK + u32_at(bytes, 8) as usize;
+    if length > MAX_BLOCK {
+        return Err(Unreadable::Corrupt);
+    }
+    let Some(block) = bytes.get(..length) else { return Ok(None) };
+    if u32_at(block, 4) != check_of(block, number, offset) {
+        return Err(Unreadable::Corrupt);
+    }
+    let time = Timestamp::from_millis(u64_at(block, 16));
+    Ok(Some((Block { time, synced: u64_at(block, 24), records: &block[BLOCK..] }, length)))
+}
+
+/// What a block that cannot be read is, given all bytes from its beginning to the end of the file.
+pub fn is_damage(rest: &[u8], number: u64, offset: u64) -> bool {
+    let mut at = 1;
+    while let Some(found) = rest[at..].windows(4).position(|four| four == MARK) {
+        at += found;
+        match read_block(&rest[at..], number, offset + at as u64) {
+            Ok(Some((block, _))) if block.synced > offset => return true,
+            Ok(Some((_, length))) => at += length,
+            _ => at += 1,
+        }
+    }
+    false
+}
+
+impl<'a> Block<'a> {
+    /// The records in it, in the order in which they were written. What passed its check and does not fit all the same
+    /// is an error.
+    pub fn records(&self) -> impl Iterator<Item = Result<Record<'a>, Unreadable>> + use<'a> {
+        let mut rest = self.records;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let record = take_record(&mut rest).ok_or(Unreadable::Corrupt);
+            if record.is_err() {
+                rest = &[];
+            }
+            Some(record)
+        })
+    }
+}
+
+fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Record<'a>> {
+    let (head, behind) = rest.split_first_chunk::<RECORD>()?;
+    let (account, user) = (u32_at(head, 8) as usize, usize::from(u16_at(head, 12)));
+    let (user, behind) = behind.split_at_checked(user)?;
+    let (account, behind) = behind.split_at_checked(account)?;
+    *rest = behind;
+    Some(Record { sequence: u64_at(head, 0), user, account })
+}
+
+/// What is written over again and again, in two slots by turns, so that one is whole whenever the power goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// Records with a lower sequence number are void.
+    pub horizon: u64,
+    /// The lease clock.
+    pub time: Timestamp,
+    /// How many times this has been written; the higher one of two slots holds.
+    pub turn: u16,
+}
+
+impl Control {
+    /// The slot's bytes, and where they belong.
+    pub fn encode(&self) -> ([u8; SLOT], u64) {
+        let mut bytes = [0; SLOT];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..16].copy_from_slice(&self.horizon.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.time.millis().to_le_bytes());
+        bytes[24..26].copy_from_slice(&(VERSION as u16).to_le_bytes());
+        bytes[26..28].copy_from_slice(&self.turn.to_le_bytes());
+        let crc = crc32c(&bytes[..SLOT - 4]);
+        bytes[SLOT - 4..].copy_from_slice(&crc.to_le_bytes());
+        (bytes, u64::from(self.turn % 2) * SLOT as u64)
+    }
+
+    /// Reads both slots; the later one that is whole holds. Nothing at all is a journal that has not begun.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let slots = [0, SLOT].map(|at| bytes.get(at..at + SLOT).filter(|slot| is_whole_slot(slot)));
+        let version = |slot: &&[u8]| u32::from(u16_at(slot, 24));
+        if let Some(newer) = slots.iter().flatten().map(version).find(|&version| version > VERSION) {
+            return Err(Unreadable::Newer(newer));
+        }
+        match slots.map(|slot| slot.map(Self::decode_slot)) {
+            // Turns are counted in 16 bits: the later of two is the one that is ahead by one, also past the end.
+            [Some(a), Some(b)] => Ok(if a.turn.wrapping_sub(b.turn) == 1 { a } else { b }),
+            [Some(one), None] | [None, Some(one)] => Ok(one),
+            [None, None] if bytes.len() < 2 * SLOT => Ok(Self::default()),
+            [None, None] => Err(Unreadable::Corrupt),
+        }
+    }
+
+    fn decode_slot(bytes: &[u8]) -> Self {
+        let time = Timestamp::from_millis(u64_at(bytes, 16));
+        Self { horizon: u64_at(bytes, 8), time, turn: u16_at(bytes, 26) }
+    }
+}
+
+fn is_whole_slot(bytes: &[u8]) -> bool {
+    bytes[..8] == *MAGIC && u32_at(bytes, SLOT - 4) == crc32c(&bytes[..SLOT - 4])
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes[at..].first_chunk().map_or(0, |two| u16::from_le_bytes(*two))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..].first_chunk().map_or(0, |four| u32::from_le_bytes(*four))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight))
+}
+
+#[cfg(test)]
+mod tests;
