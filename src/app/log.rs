@@ -47,17 +47,35 @@ pub struct Line<'a> {
     pub traceparent: &'a [u8],
 }
 
+/// The date of the last line: many lines have the same, and then it is copied.
+#[derive(Debug, Default)]
+pub struct LastDate {
+    at: Option<Timestamp>,
+    text: Vec<u8>,
+}
+
+impl LastDate {
+    fn write(&mut self, at: Timestamp, out: &mut Vec<u8>) {
+        if self.at != Some(at) {
+            self.at = Some(at);
+            self.text.clear();
+            time::rfc3339(at, &mut self.text);
+        }
+        out.extend_from_slice(&self.text);
+    }
+}
+
 impl Line<'_> {
     /// Appends the line with its line feed.
-    pub fn write(&self, format: Format, out: &mut Vec<u8>) {
+    pub fn write(&self, format: Format, date: &mut LastDate, out: &mut Vec<u8>) {
         match format {
-            Format::Text => self.write_text(out),
-            Format::Json => self.write_json(out),
+            Format::Text => self.write_text(date, out),
+            Format::Json => self.write_json(date, out),
         }
     }
 
-    fn write_text(&self, out: &mut Vec<u8>) {
-        time::rfc3339(self.arrived, out);
+    fn write_text(&self, date: &mut LastDate, out: &mut Vec<u8>) {
+        date.write(self.arrived, out);
         out.push(b' ');
         write_peer(self.peer, out);
         out.push(b' ');
@@ -83,9 +101,9 @@ impl Line<'_> {
         out.push(b'\n');
     }
 
-    fn write_json(&self, out: &mut Vec<u8>) {
+    fn write_json(&self, date: &mut LastDate, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
-        time::rfc3339(self.arrived, out);
+        date.write(self.arrived, out);
         out.extend_from_slice(b"\",\"peer\":\"");
         write_peer(self.peer, out);
         out.push(b'"');
@@ -173,7 +191,7 @@ mod tests {
     #[track_caller]
     fn check(line: &Line, format: Format, expected: &str) {
         let mut out = Vec::new();
-        line.write(format, &mut out);
+        line.write(format, &mut LastDate::default(), &mut out);
         assert_eq!(String::from_utf8(out.clone()).unwrap(), expected);
         if format == Format::Json {
             json::any(&out).unwrap();
@@ -207,7 +225,7 @@ mod tests {
         check(&odd, Format::Text, &format!("1994-11-06T08:49:37.123Z 127.0.0.1:52514 {expected}\n"));
         check(&odd, Format::Json, &{
             let mut out = Vec::new();
-            odd.write(Format::Json, &mut out);
+            odd.write(Format::Json, &mut LastDate::default(), &mut out);
             String::from_utf8(out).unwrap()
         });
     }

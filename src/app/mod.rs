@@ -133,6 +133,7 @@ pub struct App {
     now: Now,
     /// Lines of the access log, to be taken away by the worker.
     pub lines: Vec<u8>,
+    last_date: log::LastDate,
 }
 
 impl App {
@@ -159,6 +160,7 @@ impl App {
             common,
             now,
             lines,
+            last_date: log::LastDate::default(),
         }
     }
 
@@ -340,6 +342,6 @@ impl App {
             micros: took,
             traceparent: texts.get(exchange.traceparent),
         }
-        .write(format, &mut self.lines);
+        .write(format, &mut self.last_date, &mut self.lines);
     }
 }

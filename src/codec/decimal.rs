@@ -19,28 +19,19 @@ pub fn parse(digits: &[u8]) -> Option<u64> {
 }
 
 /// Appends `n`. Most numbers here have one or two digits.
-pub fn write(n: u64, out: &mut Vec<u8>) {
-    match n {
-        0..10 => out.push(b'0' + n as u8),
-        10..100 => out.extend_from_slice(&[b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]),
-        _ => write_padded(n, 1, out),
+pub fn write(mut n: u64, out: &mut Vec<u8>) {
+    if n < 10 {
+        return out.push(b'0' + n as u8);
     }
-}
-
-/// Appends `n` with as many zeros before it as it takes to make `width` digits; a longer `n` is written
-/// whole.
-pub fn write_padded(mut n: u64, width: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + width.max(length(n)), b'0');
-    for digit in out[start..].iter_mut().rev() {
-        *digit = b'0' + (n % 10) as u8;
+    // As many as the largest number has.
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    while n > 0 {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
         n /= 10;
     }
-}
-
-/// How many digits `n` has; zero has one.
-fn length(n: u64) -> usize {
-    n.checked_ilog10().map_or(1, |power| power as usize + 1)
+    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]
@@ -91,24 +82,5 @@ mod tests {
             }
         }
         check_write(u64::MAX);
-    }
-
-    #[track_caller]
-    fn check_padded(n: u64, width: usize, expected: &str) {
-        let mut out = b"kept ".to_vec();
-        write_padded(n, width, &mut out);
-        assert_eq!(String::from_utf8(out), Ok(format!("kept {expected}")));
-    }
-
-    #[test]
-    fn pads_to_the_width_and_never_cuts() {
-        check_padded(0, 0, "0");
-        check_padded(0, 1, "0");
-        check_padded(0, 2, "00");
-        check_padded(7, 2, "07");
-        check_padded(42, 2, "42");
-        check_padded(123, 2, "123");
-        check_padded(994, 4, "0994");
-        check_padded(1, 25, "0000000000000000000000001");
     }
 }

@@ -79,13 +79,32 @@ fn write_escaped(c: u8, out: &mut Vec<u8>) {
 
 /// How many bytes come before the first that cannot stand for itself in a string.
 ///
-/// Eight bytes a step without a branch between them, as long as all eight can.
+/// Eight bytes at a time, the last eight perhaps a second time.
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
     let special = |&c: &u8| matches!(c, b'"' | b'\\' | 0..b' ');
-    let (eights, _) = bytes.as_chunks::<8>();
-    let plain =
-        8 * eights.iter().take_while(|eight| !eight.iter().fold(false, |any, c| any | special(c))).count();
-    bytes[plain..].iter().position(special).map_or(bytes.len(), |at| plain + at)
+    let Some(last) = bytes.last_chunk() else {
+        return bytes.iter().position(special).unwrap_or(bytes.len());
+    };
+    let (eights, _) = bytes.as_chunks();
+    for (i, eight) in eights.iter().enumerate() {
+        if let Some(at) = first_special(*eight) {
+            return 8 * i + at;
+        }
+    }
+    first_special(*last).map_or(bytes.len(), |at| bytes.len() - 8 + at)
+}
+
+/// Where the first byte is that cannot stand for itself.
+///
+/// Of each byte the highest bit says whether it is one. A borrow may set that bit of a byte above such a one, which does
+/// not matter: the lowest counts.
+fn first_special(eight: [u8; 8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let bytes = u64::from_le_bytes(eight);
+    let below = |bytes: u64, bound: u64| bytes.wrapping_sub(ONES * bound) & !bytes;
+    let is = |c: u8| below(bytes ^ (ONES * u64::from(c)), 1);
+    let special = (below(bytes, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7);
+    (special != 0).then(|| special.trailing_zeros() as usize / 8)
 }
 
 /// The character that the escape at the beginning means, and the escape's length; `None` without a valid one.
