@@ -245,6 +245,13 @@ impl Refusal {
             Self::HostMissing => "HTTP/1.1 needs a Host field; send one.",
             Self::HostRepeated => "There is more than one Host field; send one.",
             Self::HostInvalid => "The host is not `host` or `host:port`; send a valid one.",
+            _ => self.body_detail(),
+        }
+    }
+
+    /// The same, of what is wrong with the framing of a body.
+    fn body_detail(self) -> &'static str {
+        match self {
             Self::ContentLength => {
                 "Content-Length is not a plain decimal number; send one without sign or leading zero."
             }
@@ -265,7 +272,7 @@ impl Refusal {
             Self::ChunkExtension => "A chunk extension is malformed; leave it out.",
             Self::ChunkEnd => "A chunk is not followed by CRLF; send as many bytes as its size says.",
             Self::Trailer => "A trailer field is malformed; leave it out.",
-            Self::ChunkExtrasTooLarge => "Chunk extensions and trailers exceed 4096 bytes; leave them out.",
+            _ => "Chunk extensions and trailers exceed 4096 bytes; leave them out.",
         }
     }
 }

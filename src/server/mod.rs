@@ -33,41 +33,34 @@ mod clock;
 
 mod files;
 
-use core::net::{Ipv6Addr, SocketAddr};
+mod sockets;
+
+mod crew;
+
+use core::net::SocketAddr;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use crate::app::auth::Credentials;
-use crate::app::counters::Counters;
-use crate::app::recent::Recent;
-use crate::app::usage::Usage;
-use crate::app::{App, Settings, Side, log};
-use crate::config::{Config, LogFormat, Mode, StoreKind};
+use crate::app::Side;
+use crate::config::{Config, Mode, StoreKind};
 use crate::store::Store;
 use crate::store::memory::Memory;
 use crate::streams::account::Policy;
 use crate::sys;
+use crate::time::Timestamp;
 
 use clock::Clock;
+use crew::{Crew, spawn};
 use listener::Listener;
 use logger::Logger;
-use observer::{Observer, Questions};
-use shared::{Capacity, Inbox, Shared};
-use worker::{Links, Worker};
+use shared::Shared;
+use sockets::{bind, capacity};
 
 pub use files::keys;
-
-/// Descriptors that are no connections: standard streams, listeners, signals, files; and a few for each worker.
-const RESERVED_FILES: usize = 16;
-const FILES_PER_WORKER: usize = 4;
-/// How many connections the admin listener may have, beside `--max-connections`.
-const MAX_ADMIN: usize = 64;
-/// How many refused connections may linger until their clients have read why.
-const MAX_REFUSED: usize = 256;
 
 /// A server that is bound and ready to run.
 pub struct Server {
@@ -113,12 +106,8 @@ impl Server {
     ///
     /// A sentence that says what could not be had, and why.
     pub fn start(config: Config, signals: Signals) -> Result<Self, String> {
-        let clock = Clock::starting_at(clock::FIRST);
-        let Config { lease, when_full, .. } = config;
-        let StoreKind::Memory = config.store;
-        let adopt_until = clock::FIRST + lease;
-        let store = Memory::new(Policy { lease, when_full, one_per_device: false, adopt_until });
-        Self::start_with(config, signals, Arc::new(store), &clock)
+        let (store, first) = open(&config);
+        Self::start_with(config, signals, store, &Clock::starting_at(first))
     }
 
     /// As [`Server::start`], over a store of the caller's.
@@ -146,13 +135,13 @@ impl Server {
         let listen = address(&public)?;
         let admin_address = admin.as_ref().map(address).transpose()?;
         let capacity = capacity(&config);
-        let (shared, crew) = Crew::new(&config, store, credentials, capacity, clock)?;
+        let crew = Crew::start(&config, store, credentials, capacity, clock)?;
         let public = public.into_iter().map(|socket| (Side::Public, socket));
         let admin = admin.into_iter().flatten().map(|socket| (Side::Admin, socket));
         let listener = Listener::new(
             public.chain(admin).collect(),
             signals.0,
-            Arc::clone(&shared),
+            Arc::clone(&crew.shared),
             crew.inboxes,
             crew.listener_counters,
         );
@@ -162,7 +151,7 @@ impl Server {
             admin: admin_address,
             max_connections: capacity.public,
             credentials: said,
-            shared,
+            shared: crew.shared,
             listener,
             sweeper: crew.sweeper,
             logger: crew.logger,
@@ -187,7 +176,8 @@ impl Server {
         let (version, listen, credentials) = (env!("CARGO_PKG_VERSION"), self.listen, &self.credentials);
         format!(
             "streamer {version} listens on http://{listen} ({admin}): limit {limit}, lease {lease}, workers {workers}, \
-             store memory, connections {}; {credentials}",
+             store {}, connections {}; {credentials}",
+            self.shared.store.describe(),
             self.max_connections
         )
     }
@@ -196,7 +186,7 @@ impl Server {
     /// makes it.
     pub fn run(self) -> u8 {
         let Self { config, shared, listener, sweeper, logger, .. } = self;
-        let grace = std::time::Duration::from_millis(config.grace.millis());
+        let grace = Duration::from_millis(config.grace.millis());
         let second = listener.run(grace, |reading| reload(&config.credentials, &shared, reading));
         if let Some(signal) = second {
             return 128 + signal;
@@ -204,158 +194,22 @@ impl Server {
         sweeper.thread().unpark();
         if let Some((logger, thread)) = logger {
             logger.stop();
-            join_for(thread, std::time::Duration::from_secs(1));
+            join_for(thread, Duration::from_secs(1));
         }
         0
     }
 }
 
-/// What the threads are made of, and the threads themselves.
-struct Crew {
-    inboxes: Vec<Arc<Inbox>>,
-    listener_counters: Arc<Counters>,
-    sweeper: JoinHandle<()>,
-    logger: Option<(Arc<Logger>, JoinHandle<()>)>,
-}
-
-impl Crew {
-    fn new(
-        config: &Config,
-        store: Arc<dyn Store>,
-        credentials: Credentials,
-        capacity: Capacity,
-        clock: &Clock,
-    ) -> Result<(Arc<Shared>, Self), String> {
-        let failed = |error: io::Error| format!("cannot start a thread: {error}");
-        let settings = Arc::new(settings(config));
-        let (questions, asked) = Questions::new();
-        let shared = Shared::new(store, settings, questions, credentials, capacity, config.workers);
-        let shared = Arc::new(shared);
-        let of_workers: Vec<Arc<Counters>> = (0..config.workers).map(|_| Arc::default()).collect();
-        let [of_listener, of_sweeper, of_logger]: [Arc<Counters>; 3] = Default::default();
-        let recent: Vec<Arc<Recent>> = (0..config.workers).map(|_| Arc::default()).collect();
-        let usage = Arc::<Usage>::default();
-        let logger = shared.settings.log.map(|format| start_logger(format, config.workers, &of_logger));
-        let logger = logger.transpose().map_err(failed)?;
-        let mut inboxes = Vec::new();
-        for number in 0..config.workers {
-            let (inbox, wake_ups) = Inbox::new().map_err(failed)?;
-            let inbox = Arc::new(inbox);
-            inboxes.push(Arc::clone(&inbox));
-            let (counters, recent) = (Arc::clone(&of_workers[number]), Arc::clone(&recent[number]));
-            let app = App::new(
-                Arc::clone(&shared.settings),
-                shared.credentials().1,
-                Arc::clone(&shared) as _,
-                Arc::clone(&counters),
-                recent,
-                Arc::clone(&usage),
-            );
-            let logger = logger.as_ref().map(|(logger, _)| Arc::clone(logger));
-            let (shared, grace) = (Arc::clone(&shared), config.grace);
-            let links = Links { number, shared, inbox, wake_ups, counters, logger, grace };
-            let worker = Worker::new(links, app, clock.clone(), config.idle).map_err(failed)?;
-            spawn(&format!("worker-{number}"), move || worker.run()).map_err(failed)?;
+/// The store that `--store` names, and where the clock of its leases goes on.
+fn open(config: &Config) -> (Arc<dyn Store>, Timestamp) {
+    let Config { lease, when_full, .. } = *config;
+    match config.store {
+        StoreKind::Memory => {
+            let adopt_until = clock::FIRST + lease;
+            let policy = Policy { lease, when_full, one_per_device: false, adopt_until };
+            (Arc::new(Memory::new(policy)), clock::FIRST)
         }
-        let others = [&of_listener, &of_sweeper, &of_logger];
-        let observer = Observer {
-            shared: Arc::clone(&shared),
-            counters: of_workers.iter().chain(others).cloned().collect(),
-            recent,
-            usage,
-            inboxes: inboxes.clone(),
-            clock: clock.clone(),
-            max_connections: capacity.public,
-            started: Instant::now(),
-            start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-        };
-        spawn("observer", move || observer.run(&asked)).map_err(failed)?;
-        let sweeper = {
-            let (shared, counters, clock) = (Arc::clone(&shared), of_sweeper, clock.clone());
-            let inboxes = inboxes.clone();
-            spawn("sweeper", move || sweeper::run(&shared, &inboxes, &counters, clock)).map_err(failed)?
-        };
-        Ok((shared, Self { inboxes, listener_counters: of_listener, sweeper, logger }))
     }
-}
-
-fn settings(config: &Config) -> Settings {
-    Settings {
-        limit: config.limit,
-        lease: config.lease,
-        when_full: config.when_full,
-        endpoint: config.endpoint.clone(),
-        cors: config.cors.clone(),
-        proxies: config.proxies.clone(),
-        log: match config.log {
-            LogFormat::Text => Some(log::Format::Text),
-            LogFormat::Json => Some(log::Format::Json),
-            LogFormat::Off => None,
-        },
-        keep_recent: config.admin.is_some(),
-    }
-}
-
-fn start_logger(
-    format: log::Format,
-    workers: usize,
-    counters: &Arc<Counters>,
-) -> io::Result<(Arc<Logger>, JoinHandle<()>)> {
-    let logger = Arc::new(Logger::new(format, workers, Arc::clone(counters)));
-    let writer = Arc::clone(&logger);
-    Ok((logger, spawn("logger", move || writer.run(io::stdout()))?))
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.into()).spawn(work)
-}
-
-/// The sockets of an address: two for `[::]` on a system that keeps IPv4 apart from IPv6, else one.
-fn bind(address: SocketAddr, flag: &str) -> Result<Vec<TcpListener>, String> {
-    let every_ipv4 = |port| SocketAddr::from(([0, 0, 0, 0], port));
-    let bound = match TcpListener::bind(address) {
-        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && lacks_ipv6(&error) => {
-            TcpListener::bind(every_ipv4(address.port()))
-        }
-        bound => bound,
-    };
-    let first = bound.map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "; stop whatever listens there or choose another port",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 take a privilege, choose another one",
-            _ => "",
-        };
-        format!("{flag} {address}: {error}{hint}")
-    })?;
-    let port = first.local_addr().map_err(|error| format!("{flag} {address}: {error}"))?.port();
-    let mut sockets = vec![first];
-    if address.ip() == Ipv6Addr::UNSPECIFIED {
-        // Where the first one takes IPv4 too, as on Linux unless net.ipv6.bindv6only is set, this fails.
-        sockets.extend(TcpListener::bind(every_ipv4(port)));
-    }
-    Ok(sockets)
-}
-
-/// Whether the system has no IPv6, or has it switched off.
-fn lacks_ipv6(error: &io::Error) -> bool {
-    const EAFNOSUPPORT: i32 = if cfg!(target_os = "linux") { 97 } else { 47 };
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
-}
-
-/// `--max-connections`, or what the system has descriptors for.
-fn capacity(config: &Config) -> Capacity {
-    let files = sys::raise_file_limit().map_or(usize::MAX, |files| files as usize);
-    let spare = files.saturating_sub(RESERVED_FILES + FILES_PER_WORKER * config.workers);
-    let (admin, refused) = ((spare / 8).clamp(1, MAX_ADMIN), (spare / 8).min(MAX_REFUSED));
-    let public = spare.saturating_sub(admin + refused).max(1);
-    if public < config.max_connections {
-        notice(&format!(
-            "{files} open files are allowed, so there can be {public} connections and not {}; raise it with `ulimit -n` \
-             or LimitNOFILE=",
-            config.max_connections
-        ));
-    }
-    Capacity { public: public.min(config.max_connections), admin, refused }
 }
 
 /// Reads the files again, on a thread of its own: a million lines take a second, and connections go on coming.
@@ -375,10 +229,10 @@ fn reload(mode: &Mode, shared: &Arc<Shared>, reading: usize) {
 }
 
 /// Waits for a thread, but not for ever: a log that nobody reads must not keep the program.
-fn join_for(thread: JoinHandle<()>, most: std::time::Duration) {
+fn join_for(thread: JoinHandle<()>, most: Duration) {
     let until = Instant::now() + most;
     while !thread.is_finished() && Instant::now() < until {
-        thread::sleep(std::time::Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
     if thread.is_finished() {
         let _ = thread.join();

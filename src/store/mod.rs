@@ -10,6 +10,27 @@
 //! A [`Store`] is shared by all threads. Each worker has a [`Session`] of its own, with its own sockets, files and hints,
 //! so that workers do not wait for each other.
 //!
+//! A batch through the store in memory, at a time of our own choice:
+//!
+//! ```
+//! use streamer::store::memory::Memory;
+//! use streamer::streams::account::Policy;
+//! use streamer::streams::batch::{Action, Batch, Command, Replace, Verdict};
+//! use streamer::time::{Millis, Timestamp};
+//!
+//! let lease = Millis::from_secs(90);
+//! let store = Memory::new(Policy { lease, ..Policy::default() });
+//! let mut batch = Batch::default();
+//! for id in ["a", "b", "c", "d"] {
+//!     let (user, key) = (batch.arena.add(b"alice"), batch.arena.add(id.as_bytes()));
+//!     let action = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
+//!     batch.push(Command { user, key, limit: 3, action });
+//! }
+//! store.execute(Timestamp::from_millis(1_000), &mut batch);
+//! let verdicts = batch.entries.iter().map(|entry| entry.outcome.verdict);
+//! assert!(verdicts.eq([Verdict::Started, Verdict::Started, Verdict::Started, Verdict::Full]));
+//! ```
+//!
 //! *Invariant:* a store knows streams and time; it never sees a request, a response or a client's socket.
 
 pub mod journal;

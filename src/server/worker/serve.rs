@@ -20,14 +20,25 @@ use super::work::Work;
 use super::{Handle, MAX_PIPELINED, Worker};
 use crate::app::counters::Counter;
 use crate::app::problem::Problem;
-use crate::app::{Exchange, Side};
+use crate::app::{Exchange, Side, Source};
 use crate::http::conn::{Received, Receiver};
 use crate::http::timeouts::Timeout;
 use crate::server::connection::{Effect, Io, Next, Partial, READ, Step, Visit};
 use crate::server::poller::Poll;
 use crate::store::Interest;
 
-/// What decoding has come to: how far it went, and whether it was another connection's turn, or the last request.
+/// What the next bytes have been decoded to.
+enum Decoded {
+    /// Not a whole request.
+    Incomplete,
+    /// An exchange, and how many bytes it took: none for one of a head alone. No exchange is the rest of a request that
+    /// was answered at its head.
+    Exchange(usize, Option<Exchange>),
+    /// The broken body of a request that was answered at its head.
+    Broken,
+}
+
+/// Why decoding has stopped.
 enum Stop {
     /// What is left is not a whole request.
     Incomplete,
@@ -168,53 +179,66 @@ impl Worker {
     ) -> (Range<usize>, Stop) {
         let Range { start: mut at, end } = bytes;
         let Some(connection) = self.connections.slab.get_mut(handle) else { return (end..end, Stop::Last) };
-        let most = if connection.side == Side::Admin { 1 } else { MAX_PIPELINED };
-        let mut requests = 0;
-        while at < end {
-            let source = connection.source();
+        let (mut source, mut requests) = (connection.source(), 0);
+        let most = if source.side == Side::Admin { 1 } else { MAX_PIPELINED };
+        let stop = loop {
+            if at == end {
+                break Stop::Incomplete;
+            }
             if requests == most {
-                return (at..end, Stop::OthersTurn);
+                break Stop::OthersTurn;
             }
-            let exchange = match receiver.receive(&mut self.input.buffer[at..end]) {
-                Ok(Received::Incomplete) => break,
-                Ok(Received::Head { request, waits }) => {
-                    let refused = self.app.judge(source, &request, waits, &mut self.work.turn);
-                    if refused.is_some() {
-                        receiver.answer();
-                    }
-                    let Some(exchange) = refused.or_else(|| waits.then(|| Exchange::interim(source))) else {
-                        break;
-                    };
-                    exchange
-                }
-                Ok(Received::Rest(len)) => {
-                    at += len;
-                    connection.arrived = self.time.micros;
-                    continue;
-                }
-                Ok(Received::Request(request, len)) => {
-                    at += len;
-                    connection.arrived = self.time.micros;
-                    self.app.decode(source, &request, &mut self.work.turn)
-                }
-                // The request was answered at its head, and its body is broken.
-                Err(_) if receiver.is_answered() => return (end..end, Stop::Last),
-                Err(refusal) => {
-                    let known = receiver.head().map(|head| (head, &self.input.buffer[at..end]));
-                    self.app.refuse(source, Problem::Framing(refusal), known, &mut self.work.turn)
-                }
+            let (len, exchange) = match self.decode_one(source, receiver, at..end) {
+                Decoded::Incomplete => break Stop::Incomplete,
+                Decoded::Broken => break Stop::Last,
+                Decoded::Exchange(len, exchange) => (len, exchange),
             };
-            self.work.exchanges.push((handle, exchange));
-            if exchange.closes() {
-                return (end..end, Stop::Last);
+            if len > 0 {
+                at += len;
+                source.arrived = self.time.micros;
             }
+            let Some(exchange) = exchange else { continue };
+            self.work.exchanges.push((handle, exchange));
             requests += 1;
+            if exchange.closes() {
+                break Stop::Last;
+            }
             if self.app.may_be_long(&exchange, &self.work.turn) {
                 // Responses that are not read must not fill the memory: the rest waits until this one is written.
-                return (at..end, Stop::OthersTurn);
+                break Stop::OthersTurn;
+            }
+        };
+        if let Some(connection) = self.connections.slab.get_mut(handle) {
+            connection.arrived = source.arrived;
+        }
+        (at..end, stop)
+    }
+
+    /// Decodes what these bytes of the buffer begin with.
+    fn decode_one(&mut self, source: Source, receiver: &mut Receiver, bytes: Range<usize>) -> Decoded {
+        let turn = &mut self.work.turn;
+        match receiver.receive(&mut self.input.buffer[bytes.clone()]) {
+            Ok(Received::Incomplete) => Decoded::Incomplete,
+            Ok(Received::Head { request, waits }) => {
+                let refused = self.app.judge(source, &request, waits, turn);
+                if refused.is_some() {
+                    receiver.answer();
+                }
+                match refused.or_else(|| waits.then(|| Exchange::interim(source))) {
+                    Some(exchange) => Decoded::Exchange(0, Some(exchange)),
+                    None => Decoded::Incomplete,
+                }
+            }
+            Ok(Received::Rest(len)) => Decoded::Exchange(len, None),
+            Ok(Received::Request(request, len)) => {
+                Decoded::Exchange(len, Some(self.app.decode(source, &request, turn)))
+            }
+            Err(_) if receiver.is_answered() => Decoded::Broken,
+            Err(refusal) => {
+                let known = receiver.head().map(|head| (head, &self.input.buffer[bytes]));
+                Decoded::Exchange(0, Some(self.app.refuse(source, Problem::Framing(refusal), known, turn)))
             }
         }
-        (at..end, Stop::Incomplete)
     }
 
     /// Responds that no request can be had from this connection any more; `partial` is what has come of one.

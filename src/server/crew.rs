@@ -1,0 +1,163 @@
+//! The threads and what they share, made once at the start.
+//!
+//! *Invariant:* the number of threads does not depend on the load.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::clock::Clock;
+use super::logger::Logger;
+use super::observer::{Observer, Questions};
+use super::shared::{Capacity, Inbox, Shared};
+use super::sweeper;
+use super::worker::{Links, Worker};
+use crate::app::auth::Credentials;
+use crate::app::counters::Counters;
+use crate::app::recent::Recent;
+use crate::app::usage::Usage;
+use crate::app::{App, Settings, log};
+use crate::config::{Config, LogFormat};
+use crate::store::Store;
+
+/// The threads that run, and how the listener reaches them.
+pub struct Crew {
+    pub shared: Arc<Shared>,
+    pub inboxes: Vec<Arc<Inbox>>,
+    pub listener_counters: Arc<Counters>,
+    pub sweeper: JoinHandle<()>,
+    pub logger: Option<(Arc<Logger>, JoinHandle<()>)>,
+}
+
+/// What each kind of thread counts in, notes in and reads, before the threads are there.
+struct Books {
+    of_workers: Vec<Arc<Counters>>,
+    of_listener: Arc<Counters>,
+    of_sweeper: Arc<Counters>,
+    of_logger: Arc<Counters>,
+    recent: Vec<Arc<Recent>>,
+    usage: Arc<Usage>,
+}
+
+impl Books {
+    fn new(workers: usize) -> Self {
+        let [of_listener, of_sweeper, of_logger]: [Arc<Counters>; 3] = Default::default();
+        let of_workers = (0..workers).map(|_| Arc::default()).collect();
+        let recent = (0..workers).map(|_| Arc::default()).collect();
+        Self { of_workers, of_listener, of_sweeper, of_logger, recent, usage: Arc::default() }
+    }
+
+    fn all_counters(&self) -> Vec<Arc<Counters>> {
+        let others = [&self.of_listener, &self.of_sweeper, &self.of_logger];
+        self.of_workers.iter().chain(others).cloned().collect()
+    }
+}
+
+impl Crew {
+    /// Starts all threads but the listener's, which is the caller's own.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what could not be had.
+    pub fn start(
+        config: &Config,
+        store: Arc<dyn Store>,
+        credentials: Credentials,
+        capacity: Capacity,
+        clock: &Clock,
+    ) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("cannot start a thread: {error}");
+        let (questions, asked) = Questions::new();
+        let settings = Arc::new(settings(config));
+        let shared = Shared::new(store, settings, questions, credentials, capacity, config.workers);
+        let (shared, books) = (Arc::new(shared), Books::new(config.workers));
+        let logger = shared.settings.log.map(|format| start_logger(format, config.workers, &books.of_logger));
+        let logger = logger.transpose().map_err(failed)?;
+        let mut inboxes = Vec::new();
+        for number in 0..config.workers {
+            let logger = logger.as_ref().map(|(logger, _)| Arc::clone(logger));
+            inboxes.push(start_worker(number, config, &shared, &books, logger, clock).map_err(failed)?);
+        }
+        let observer = Observer {
+            shared: Arc::clone(&shared),
+            counters: books.all_counters(),
+            recent: books.recent,
+            usage: books.usage,
+            inboxes: inboxes.clone(),
+            clock: clock.clone(),
+            max_connections: capacity.public,
+            started: Instant::now(),
+            start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        };
+        spawn("observer", move || observer.run(&asked)).map_err(failed)?;
+        let sweeper = {
+            let (shared, inboxes, clock) = (Arc::clone(&shared), inboxes.clone(), clock.clone());
+            let work = move || sweeper::run(&shared, &inboxes, &books.of_sweeper, clock);
+            spawn("sweeper", work).map_err(failed)?
+        };
+        Ok(Self { shared, inboxes, listener_counters: books.of_listener, sweeper, logger })
+    }
+}
+
+/// Starts a worker; returns how it is reached.
+fn start_worker(
+    number: usize,
+    config: &Config,
+    shared: &Arc<Shared>,
+    books: &Books,
+    logger: Option<Arc<Logger>>,
+    clock: &Clock,
+) -> io::Result<Arc<Inbox>> {
+    let (inbox, wake_ups) = Inbox::new()?;
+    let (inbox, counters) = (Arc::new(inbox), Arc::clone(&books.of_workers[number]));
+    let app = App::new(
+        Arc::clone(&shared.settings),
+        shared.credentials().1,
+        Arc::clone(shared) as _,
+        Arc::clone(&counters),
+        Arc::clone(&books.recent[number]),
+        Arc::clone(&books.usage),
+    );
+    let (shared, grace, link) = (Arc::clone(shared), config.grace, Arc::clone(&inbox));
+    let links = Links { number, shared, inbox: link, wake_ups, counters, logger, grace };
+    let worker = Worker::new(links, app, clock.clone(), config.idle)?;
+    spawn(&format!("worker-{number}"), move || worker.run())?;
+    Ok(inbox)
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        limit: config.limit,
+        lease: config.lease,
+        when_full: config.when_full,
+        endpoint: config.endpoint.clone(),
+        cors: config.cors.clone(),
+        proxies: config.proxies.clone(),
+        log: match config.log {
+            LogFormat::Text => Some(log::Format::Text),
+            LogFormat::Json => Some(log::Format::Json),
+            LogFormat::Off => None,
+        },
+        keep_recent: config.admin.is_some(),
+    }
+}
+
+fn start_logger(
+    format: log::Format,
+    workers: usize,
+    counters: &Arc<Counters>,
+) -> io::Result<(Arc<Logger>, JoinHandle<()>)> {
+    let logger = Arc::new(Logger::new(format, workers, Arc::clone(counters)));
+    let writer = Arc::clone(&logger);
+    Ok((logger, spawn("logger", move || writer.run(io::stdout()))?))
+}
+
+/// Starts a thread.
+///
+/// # Errors
+///
+/// When the system has no more.
+pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.into()).spawn(work)
+}
