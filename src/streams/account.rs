@@ -51,7 +51,7 @@ pub enum WhenFull {
 }
 
 /// The rules that hold for every user.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
     /// How long a stream lives without being renewed.
     pub lease: Millis,
