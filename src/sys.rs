@@ -1,18 +1,17 @@
 //! The few system calls that std lacks, the instructions that not every processor has, and all the unsafe code there is.
 //! Std links libc already, so declaring these is no package.
 //!
-//! *Invariant:* every descriptor made here is an `OwnedFd` from birth, every failure an `io::Error`, and every block
-//! states the fact that makes it sound.
+//! *Invariant:* every descriptor made here is an `OwnedFd` from birth, every failure of a call is
+//! told or harmless and said to be, and every block states the fact that makes it sound.
 
 #![allow(unsafe_code, reason = "here, and nowhere else")]
-#![cfg_attr(target_os = "linux", allow(dead_code, reason = "on Linux poll(2) is there for its tests alone"))]
 
 mod sha256;
 
-use std::ffi::{c_int, c_short, c_ulong, c_void};
+use std::ffi::{c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 /// Hang-up: read the files again.
@@ -29,7 +28,10 @@ unsafe extern "C" {
     fn write(fd: c_int, bytes: *const c_void, count: usize) -> isize;
     fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
     fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
-    fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
+    #[cfg_attr(target_os = "linux", link_name = "__errno_location")]
+    #[cfg_attr(any(target_os = "netbsd", target_os = "openbsd"), link_name = "__errno")]
+    #[cfg_attr(any(target_vendor = "apple", target_os = "freebsd"), link_name = "__error")]
+    fn errno() -> *mut c_int;
 }
 
 /// `struct rlimit`, both fields 64 bits wide wherever this compiles: on 64-bit systems `rlim_t` is.
@@ -140,48 +142,53 @@ pub fn compress_sha256(_: &mut [u32; 8], _: &[[u8; 64]], _: &[[u32; 16]; 4]) -> 
     false
 }
 
+/// The signals that have come and have not been taken: a bit each.
+static COME: AtomicU32 = AtomicU32::new(0);
 /// Where the signal handler writes; -1 until [`catch_signals`] has been called.
-static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+static WAKER: AtomicI32 = AtomicI32::new(-1);
 
-/// A signal handler may call nothing but what is async-signal-safe: an atomic load and `write` are.
+/// Notes a signal, and wakes the thread that takes them unless it has been woken already: so no number of signals fills
+/// the socket, and none is lost.
+///
+/// A signal handler may call nothing but what is async-signal-safe, and has to leave `errno` as it was: the thread that
+/// was interrupted may be about to read it.
 extern "C" fn on_signal(signum: c_int) {
-    let number = signum as u8;
-    // SAFETY: the pointer is to one live byte, and the descriptor was taken by value and forgotten, so it is never closed. `errno`
-    // changes only if the pipe is full, which takes some hundred thousand signals that nobody has read.
-    unsafe { write(SIGNAL_PIPE.load(Relaxed), (&raw const number).cast(), 1) };
-}
-
-/// From now on each of `signals` writes its number as a byte to `pipe`, which stays open for good: nobody is left who
-/// could close it.
-pub fn catch_signals(signals: &[c_int], pipe: OwnedFd) {
-    SIGNAL_PIPE.store(pipe.into_raw_fd(), Relaxed);
-    for &signum in signals {
-        // SAFETY: the handler is async-signal-safe, as it says above, and lives as long as the program.
-        unsafe { signal(signum, on_signal) };
+    if COME.fetch_or(bit(signum), SeqCst) != 0 {
+        return;
+    }
+    let wake = 0_u8;
+    // SAFETY: `errno` points to the thread's own number, which lives as long as the thread. `write` is async-signal-safe;
+    // its pointer is to one live byte, and its descriptor was forgotten, so it is never closed. Should it fail, because
+    // the other end is gone, then no thread waits for signals any more.
+    unsafe {
+        let before = *errno();
+        write(WAKER.load(SeqCst), (&raw const wake).cast(), 1);
+        *errno() = before;
     }
 }
 
-/// `struct pollfd` of poll(2).
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct PollFd {
-    /// The descriptor; a negative one is passed over.
-    pub fd: RawFd,
-    /// What is waited for.
-    pub events: c_short,
-    /// What has come.
-    pub revents: c_short,
+/// The bit of a signal.
+pub fn bit(signum: c_int) -> u32 {
+    1 << signum
 }
 
-/// There is something to read, or the end.
-pub const POLLIN: c_short = 1;
-/// There is room to write.
-pub const POLLOUT: c_short = 4;
+/// From now on each of `signals` is noted for [`take_signals`], and a byte of 0 is written to `waker`, which stays open for
+/// good.
+pub fn catch_signals(signals: &[c_int], waker: OwnedFd) -> io::Result<()> {
+    const SIG_ERR: usize = usize::MAX;
+    WAKER.store(waker.into_raw_fd(), SeqCst);
+    for &signum in signals {
+        // SAFETY: the handler is async-signal-safe, as it says above, and lives as long as the program.
+        if unsafe { signal(signum, on_signal) } == SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
 
-/// Waits until one of `fds` is ready, at most `timeout`; returns how many are. An interruption is no error: none is.
-pub fn wait_poll(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
-    // SAFETY: pointer and length are of one live slice of `struct pollfd`s, whose `revents` the call fills in.
-    none_if_interrupted(check(unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, millis(timeout)) }))
+/// The bits of the signals that have come since they were last taken. To be called after the bytes that woke were read.
+pub fn take_signals() -> u32 {
+    COME.swap(0, SeqCst)
 }
 
 fn none_if_interrupted(ready: io::Result<c_int>) -> io::Result<usize> {
@@ -195,6 +202,52 @@ fn none_if_interrupted(ready: io::Result<c_int>) -> io::Result<usize> {
 fn millis(timeout: Option<Duration>) -> c_int {
     let Some(timeout) = timeout else { return -1 };
     c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX)
+}
+
+#[cfg(any(test, not(target_os = "linux")))]
+pub use poll::*;
+
+#[cfg(any(test, not(target_os = "linux")))]
+mod poll {
+    use super::{c_int, check, millis, none_if_interrupted};
+    use std::ffi::c_short;
+    use std::io;
+    use std::os::fd::RawFd;
+    use std::time::Duration;
+
+    /// `nfds_t`.
+    #[cfg(target_os = "linux")]
+    type Count = std::ffi::c_ulong;
+    /// `nfds_t`.
+    #[cfg(not(target_os = "linux"))]
+    type Count = std::ffi::c_uint;
+
+    unsafe extern "C" {
+        fn poll(fds: *mut PollFd, count: Count, timeout: c_int) -> c_int;
+    }
+
+    /// `struct pollfd` of poll(2).
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug)]
+    pub struct PollFd {
+        /// The descriptor; a negative one is passed over.
+        pub fd: RawFd,
+        /// What is waited for.
+        pub events: c_short,
+        /// What has come.
+        pub revents: c_short,
+    }
+
+    /// There is something to read, or the end.
+    pub const POLLIN: c_short = 1;
+    /// There is room to write.
+    pub const POLLOUT: c_short = 4;
+
+    /// Waits until one of `fds` is ready, at most `timeout`; returns how many are. An interruption is no error: none is.
+    pub fn wait_poll(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<usize> {
+        // SAFETY: pointer and length are of one live slice of `struct pollfd`s, whose `revents` the call fills in.
+        none_if_interrupted(check(unsafe { poll(fds.as_mut_ptr(), fds.len() as Count, millis(timeout)) }))
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -3,10 +3,9 @@
 //! *Invariant:* a failing `accept` neither ends nor spins it.
 
 use core::net::{IpAddr, SocketAddr};
-use std::io::{self, Read};
+use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::notice;
 use super::poller::{Event, Poll, Poller};
 use super::shared::{Inbox, Message, Shared};
+use super::signals::{Signal, Signals};
 use crate::app::Side;
 use crate::app::counters::{Counter, Counters};
 use crate::sys;
@@ -32,8 +32,7 @@ const SIGNALS: u64 = u64::MAX;
 pub struct Listener {
     /// None once they are closed.
     sockets: Vec<(Side, Option<TcpListener>)>,
-    /// A byte a signal: its number.
-    signals: UnixStream,
+    signals: Signals,
     poller: Poller,
     shared: Arc<Shared>,
     inboxes: Vec<Arc<Inbox>>,
@@ -45,26 +44,16 @@ pub struct Listener {
     more: bool,
 }
 
-/// What the listener hears that is not for a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    /// Stop.
-    Stop(u8),
-    /// Read the files again.
-    Reload,
-}
-
 impl Listener {
     /// A listener that has not begun.
     pub fn new(
         sockets: Vec<(Side, TcpListener)>,
-        signals: UnixStream,
+        signals: Signals,
         shared: Arc<Shared>,
         inboxes: Vec<Arc<Inbox>>,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let mut poller = Poller::new(8)?;
-        signals.set_nonblocking(true)?;
         poller.add(signals.as_fd(), SIGNALS)?;
         for ((_, socket), token) in sockets.iter().zip(0..) {
             socket.set_nonblocking(true)?;
@@ -99,12 +88,12 @@ impl Listener {
             }
             for heard in self.turn(&mut events, tick) {
                 match heard {
-                    Heard::Reload => {
+                    Signal::Reload => {
                         readings += 1;
                         reload(readings);
                     }
-                    Heard::Stop(signal) if stop_by.is_some() => return Some(signal),
-                    Heard::Stop(_) => {
+                    Signal::Stop(signal) if stop_by.is_some() => return Some(signal),
+                    Signal::Stop(_) => {
                         stop_by = Some(Instant::now() + grace);
                         self.stop();
                     }
@@ -114,7 +103,7 @@ impl Listener {
         None
     }
 
-    fn turn(&mut self, events: &mut Vec<Event>, tick: Option<Duration>) -> Vec<Heard> {
+    fn turn(&mut self, events: &mut Vec<Event>, tick: Option<Duration>) -> Vec<Signal> {
         let mut timeout = tick;
         if std::mem::take(&mut self.more) {
             timeout = Some(Duration::ZERO);
@@ -135,21 +124,9 @@ impl Listener {
         }
         for event in &*events {
             match event.token {
-                SIGNALS => heard.extend(self.hear()),
+                SIGNALS => heard.extend(self.signals.take()),
                 socket => self.accept_all(socket as usize),
             }
-        }
-        heard
-    }
-
-    fn hear(&mut self) -> Vec<Heard> {
-        let mut numbers = [0; 64];
-        let mut heard = Vec::new();
-        while let Ok(n @ 1..) = self.signals.read(&mut numbers) {
-            heard.extend(numbers[..n].iter().map(|&number| match i32::from(number) {
-                sys::SIGHUP => Heard::Reload,
-                _ => Heard::Stop(number),
-            }));
         }
         heard
     }

@@ -11,6 +11,8 @@
 
 mod listener;
 
+mod signals;
+
 mod worker;
 
 mod slab;
@@ -40,7 +42,6 @@ mod crew;
 use core::net::SocketAddr;
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -50,7 +51,6 @@ use crate::config::{Config, Mode, StoreKind};
 use crate::store::Store;
 use crate::store::memory::Memory;
 use crate::streams::account::Policy;
-use crate::sys;
 use crate::time::Timestamp;
 
 use clock::Clock;
@@ -61,6 +61,7 @@ use shared::Shared;
 use sockets::{bind, capacity};
 
 pub use files::keys;
+pub use signals::Signals;
 
 /// A server that is bound and ready to run.
 pub struct Server {
@@ -74,29 +75,6 @@ pub struct Server {
     listener: Listener,
     sweeper: JoinHandle<()>,
     logger: Option<(Arc<Logger>, JoinHandle<()>)>,
-}
-
-/// How a server is told to stop, or to read its files again, by anybody who has the other end of its pipe: a byte with
-/// the number of the signal.
-pub struct Signals(UnixStream);
-
-impl Signals {
-    /// From SIGTERM, SIGINT and SIGHUP of this process.
-    ///
-    /// # Errors
-    ///
-    /// When there are no more descriptors.
-    pub fn of_process() -> io::Result<Self> {
-        let (signals, pipe) = UnixStream::pair()?;
-        pipe.set_nonblocking(true)?;
-        sys::catch_signals(&[sys::SIGTERM, sys::SIGINT, sys::SIGHUP], pipe.into());
-        Ok(Self(signals))
-    }
-
-    /// From whoever writes to the other end of this pair: for a server inside another program.
-    pub fn of_pipe(pipe: UnixStream) -> Self {
-        Self(pipe)
-    }
 }
 
 impl Server {
@@ -140,7 +118,7 @@ impl Server {
         let admin = admin.into_iter().flatten().map(|socket| (Side::Admin, socket));
         let listener = Listener::new(
             public.chain(admin).collect(),
-            signals.0,
+            signals,
             Arc::clone(&crew.shared),
             crew.inboxes,
             crew.listener_counters,

@@ -34,7 +34,7 @@ impl InProcess {
             panic!("the flags are good");
         };
         let (pipe, signals) = UnixStream::pair().unwrap();
-        let server = Server::start_over(config, Signals::of_pipe(signals), Arc::new(store)).unwrap();
+        let server = Server::start_over(config, Signals::of_pipe(signals).unwrap(), Arc::new(store)).unwrap();
         let (listen, admin) = (server.address(), server.admin_address().unwrap());
         let thread = Some(thread::spawn(|| server.run()));
         Self { listen, admin, pipe, thread }

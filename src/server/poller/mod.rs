@@ -9,19 +9,24 @@
 //!
 //! *Invariant:* a token comes back as it was given; what it means, and whether it is stale, is the caller's affair.
 
+#[cfg(target_os = "linux")]
+mod epoll;
+
+#[cfg(any(test, not(target_os = "linux")))]
+mod poll;
+
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::store::Interest;
-use crate::sys;
 
 /// The poller of this system.
 #[cfg(target_os = "linux")]
-pub type Poller = Epoll;
+pub type Poller = epoll::Epoll;
 /// The poller of this system.
 #[cfg(not(target_os = "linux"))]
-pub type Poller = PollSet;
+pub type Poller = poll::PollSet;
 
 /// Something has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,137 +52,10 @@ pub trait Poll: Sized {
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
 }
 
-/// epoll(7), edge-triggered.
-#[cfg(target_os = "linux")]
-pub struct Epoll {
-    epoll: std::os::fd::OwnedFd,
-    ready: Box<[sys::EpollEvent]>,
-}
-
-#[cfg(target_os = "linux")]
-impl Epoll {
-    fn control(
-        &self,
-        operation: sys::EpollOperation,
-        fd: BorrowedFd,
-        token: u64,
-        interest: Interest,
-    ) -> io::Result<()> {
-        let events = match interest {
-            Interest::Read => sys::EPOLLIN | sys::EPOLLRDHUP | sys::EPOLLPRI,
-            Interest::Write => sys::EPOLLOUT,
-            Interest::ReadWrite => sys::EPOLLIN | sys::EPOLLRDHUP | sys::EPOLLOUT,
-        };
-        sys::control_epoll(
-            &self.epoll,
-            operation,
-            fd,
-            sys::EpollEvent { events: events | sys::EPOLLET, token },
-        )
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Poll for Epoll {
-    fn new(batch: usize) -> io::Result<Self> {
-        Ok(Self { epoll: sys::new_epoll()?, ready: vec![sys::EpollEvent::default(); batch].into() })
-    }
-
-    fn add(&mut self, fd: BorrowedFd, token: u64) -> io::Result<()> {
-        self.control(sys::EpollOperation::Add, fd, token, Interest::Read)
-    }
-
-    fn set(&mut self, fd: BorrowedFd, token: u64, interest: Interest) -> io::Result<()> {
-        self.control(sys::EpollOperation::Change, fd, token, interest)
-    }
-
-    fn remove(&mut self, _fd: BorrowedFd) {
-        // Closing a descriptor that nobody has duplicated removes it.
-    }
-
-    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        let ready = sys::wait_epoll(&self.epoll, &mut self.ready, timeout)?;
-        events.clear();
-        events.extend(self.ready[..ready].iter().map(|event| Event {
-            token: event.token,
-            hup: event.events & !(sys::EPOLLIN | sys::EPOLLOUT) != 0,
-        }));
-        Ok(())
-    }
-}
-
-/// poll(2): slower with every descriptor, and at home everywhere.
-#[cfg_attr(target_os = "linux", allow(dead_code, reason = "on Linux only its tests use it"))]
-pub struct PollSet {
-    fds: Vec<sys::PollFd>,
-    /// The token of each of `fds`.
-    tokens: Vec<u64>,
-    /// Which of `fds` a descriptor is.
-    places: std::collections::HashMap<RawFd, usize>,
-    batch: usize,
-    /// Where the next round begins, so that with more ready than a batch takes each has its turn.
-    from: usize,
-}
-
-#[cfg_attr(target_os = "linux", allow(dead_code, reason = "as above"))]
-impl Poll for PollSet {
-    fn new(batch: usize) -> io::Result<Self> {
-        let places = std::collections::HashMap::new();
-        Ok(Self { fds: Vec::new(), tokens: Vec::new(), places, batch, from: 0 })
-    }
-
-    fn add(&mut self, fd: BorrowedFd, token: u64) -> io::Result<()> {
-        self.places.insert(fd.as_raw_fd(), self.fds.len());
-        self.fds.push(sys::PollFd { fd: fd.as_raw_fd(), events: sys::POLLIN, revents: 0 });
-        self.tokens.push(token);
-        Ok(())
-    }
-
-    fn set(&mut self, fd: BorrowedFd, token: u64, interest: Interest) -> io::Result<()> {
-        let place = self.places.get(&fd.as_raw_fd()).ok_or(io::ErrorKind::NotFound)?;
-        self.tokens[*place] = token;
-        self.fds[*place].events = match interest {
-            Interest::Read => sys::POLLIN,
-            Interest::Write => sys::POLLOUT,
-            Interest::ReadWrite => sys::POLLIN | sys::POLLOUT,
-        };
-        Ok(())
-    }
-
-    fn remove(&mut self, fd: BorrowedFd) {
-        let Some(place) = self.places.remove(&fd.as_raw_fd()) else { return };
-        self.fds.swap_remove(place);
-        self.tokens.swap_remove(place);
-        if let Some(moved) = self.fds.get(place) {
-            self.places.insert(moved.fd, place);
-        }
-    }
-
-    fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        events.clear();
-        if sys::wait_poll(&mut self.fds, timeout)? == 0 {
-            return Ok(());
-        }
-        let count = self.fds.len();
-        for step in 0..count {
-            let place = (self.from + step) % count;
-            let revents = self.fds[place].revents;
-            if revents != 0 {
-                let hup = revents & !(sys::POLLIN | sys::POLLOUT) != 0;
-                events.push(Event { token: self.tokens[place], hup });
-            }
-            if events.len() == self.batch {
-                self.from = place + 1;
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
@@ -234,7 +112,7 @@ mod tests {
         sys::set_urgent_inline(listener.as_fd()).unwrap();
         let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut near, _) = listener.accept().unwrap();
-        let mut poller = Epoll::new(8).unwrap();
+        let mut poller = super::epoll::Epoll::new(8).unwrap();
         poller.add(near.as_fd(), 1).unwrap();
         far.write_all(b"ab").unwrap();
         sys::send_urgent(far.as_fd(), b"cd").unwrap();
@@ -312,12 +190,12 @@ mod tests {
                 #[test]
                 #[cfg(target_os = "linux")]
                 fn epoll() {
-                    super::$claim::<super::Epoll>();
+                    super::$claim::<crate::server::poller::epoll::Epoll>();
                 }
 
                 #[test]
                 fn poll() {
-                    super::$claim::<super::PollSet>();
+                    super::$claim::<crate::server::poller::poll::PollSet>();
                 }
             })*
         };
