@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use streamer::config::{self, Config, Invocation};
-use streamer::server::{Server, Signals, notice};
+use streamer::server::{Server, Signals, greet, notice};
 
 /// A bad flag or variable.
 const USAGE: u8 = 2;
@@ -38,8 +38,7 @@ fn serve(config: Config) -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(FAILED, &error),
     };
-    // Whoever started it need not read what it says; that must not keep it from serving.
-    let _ = writeln!(io::stderr(), "{}", server.greeting());
+    greet(&server.greeting());
     ExitCode::from(server.run())
 }
 

@@ -127,6 +127,14 @@ impl Exchange {
         self.persistence == Persistence::Close
     }
 
+    /// What was wrong with the request, before any store was asked.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        match self.plan {
+            Plan::Reply(Reply::Problem(problem)) => Some(problem),
+            _ => None,
+        }
+    }
+
     /// Whether the store has to be asked.
     pub fn asks(&self) -> bool {
         matches!(self.plan, Plan::Ask(_))

@@ -1,17 +1,20 @@
 //! The access log: one line a request, from its arrival to its answer.
 //!
 //! ```text
-//! 2026-11-23T12:00:00.123Z 127.0.0.1:52514 9f3c01aa5b7d2e6000000001 "POST /?id=V" "alice" 201 1 85us
-//! time                     peer            request id               request       user    status count duration
+//! 2026-11-23T12:00:00.123Z 127.0.0.1:52514 public 9f3c01aa5b7d2e6000000001 "POST /?id=V" "alice" 201 - 1 85us
+//! time                     peer            side   request id               request       user    status problem count duration
 //! ```
 //!
-//! What is absent is `-`. A `traceparent` follows where one was sent. With `--log json` the same as an object.
+//! The side is the listener that the request came through; a problem has one of the names of
+//! [`Problem`](super::problem::Problem). What is absent is `-`. A `traceparent` follows where one was sent. With `--log json` the same as an object.
 //!
 //! *Invariant:* a line is one line: whatever a client sends stands escaped between quotes, and no secret is in it.
 
 use core::net::SocketAddr;
 use std::io::Write;
 
+use super::exchange::Side;
+use super::problem::Problem;
 use crate::codec::{decimal, json};
 use crate::http::status::Status;
 use crate::time::{self, Timestamp};
@@ -31,6 +34,8 @@ pub struct Line<'a> {
     pub arrived: Timestamp,
     /// Who sent it.
     pub peer: SocketAddr,
+    /// The listener that it came through.
+    pub side: Side,
     /// Its id, taken from the client or made.
     pub request_id: &'a [u8],
     /// Method and target as sent, visible ASCII; empty when there was no request line.
@@ -39,6 +44,8 @@ pub struct Line<'a> {
     pub user: &'a [u8],
     /// What it was answered.
     pub status: Status,
+    /// What was wrong with it, before any store was asked.
+    pub problem: Option<Problem>,
     /// How many streams the user plays; None where the answer does not say.
     pub count: Option<u32>,
     /// From the first byte in to the answer, in microseconds.
@@ -79,6 +86,8 @@ impl Line<'_> {
         out.push(b' ');
         write_peer(self.peer, out);
         out.push(b' ');
+        out.extend_from_slice(side(self.side));
+        out.push(b' ');
         out.extend_from_slice(self.request_id);
         out.push(b' ');
         quoted_or_dash(self.request, out);
@@ -86,6 +95,11 @@ impl Line<'_> {
         quoted_or_dash(self.user, out);
         out.push(b' ');
         out.extend_from_slice(self.status.digits().as_bytes());
+        out.push(b' ');
+        match self.problem {
+            Some(problem) => problem.name(out),
+            None => out.push(b'-'),
+        }
         out.push(b' ');
         match self.count {
             Some(count) => decimal::write(count.into(), out),
@@ -106,6 +120,8 @@ impl Line<'_> {
         date.write(self.arrived, out);
         out.extend_from_slice(b"\",\"peer\":\"");
         write_peer(self.peer, out);
+        out.extend_from_slice(b"\",\"listener\":\"");
+        out.extend_from_slice(side(self.side));
         out.push(b'"');
         let space = self.request.iter().position(|&byte| byte == b' ').unwrap_or(self.request.len());
         let (method, target) = self.request.split_at(space);
@@ -125,6 +141,11 @@ impl Line<'_> {
         }
         out.extend_from_slice(b",\"status\":");
         out.extend_from_slice(self.status.digits().as_bytes());
+        if let Some(problem) = self.problem {
+            out.extend_from_slice(b",\"problem\":\"");
+            problem.name(out);
+            out.push(b'"');
+        }
         if let Some(count) = self.count {
             out.extend_from_slice(b",\"count\":");
             decimal::write(count.into(), out);
@@ -135,13 +156,26 @@ impl Line<'_> {
     }
 }
 
-/// Appends the line that says how many could not be written.
-pub fn write_lost(format: Format, lines: u64, out: &mut Vec<u8>) {
-    let lost = match format {
-        Format::Text => format!("{lines} log lines were lost: the log was not read in time\n"),
-        Format::Json => format!("{{\"lost_log_lines\":{lines}}}\n"),
-    };
-    out.extend_from_slice(lost.as_bytes());
+/// Appends a line that is about no request: what the program tells its operator.
+pub fn write_notice(format: Format, now: Timestamp, text: &str, out: &mut Vec<u8>) {
+    match format {
+        Format::Text => out.extend_from_slice(text.as_bytes()),
+        Format::Json => {
+            out.extend_from_slice(b"{\"time\":\"");
+            time::rfc3339(now, out);
+            out.extend_from_slice(b"\",\"message\":");
+            json::write_string(text.as_bytes(), out);
+            out.push(b'}');
+        }
+    }
+    out.push(b'\n');
+}
+
+fn side(side: Side) -> &'static [u8] {
+    match side {
+        Side::Public => b"public",
+        Side::Admin => b"admin",
+    }
 }
 
 /// Appends address and port, if it has one: of who stands behind a proxy the address alone is known. IPv4 by hand: there is one in every line, and formatting would be the dearest part of it.
@@ -178,10 +212,12 @@ mod tests {
         Line {
             arrived: Timestamp::from_millis(784_111_777_123),
             peer: "127.0.0.1:52514".parse().unwrap(),
+            side: Side::Public,
             request_id: b"id-1",
             request: b"POST /?id=V",
             user: b"alice",
             status: Status::Created,
+            problem: None,
             count: Some(1),
             micros: 85,
             traceparent: b"",
@@ -200,7 +236,8 @@ mod tests {
 
     #[test]
     fn says_all_in_words() {
-        let expected = r#"1994-11-06T08:49:37.123Z 127.0.0.1:52514 id-1 "POST /?id=V" "alice" 201 1 85us"#;
+        let expected =
+            r#"1994-11-06T08:49:37.123Z 127.0.0.1:52514 public id-1 "POST /?id=V" "alice" 201 - 1 85us"#;
         check(&line(), Format::Text, &format!("{expected}\n"));
         let expected = format!("{expected} 00-ab-01-00\n");
         check(&Line { traceparent: b"00-ab-01-00", ..line() }, Format::Text, &expected);
@@ -211,7 +248,7 @@ mod tests {
         check(
             &Line { traceparent: b"00-ab-01-00", ..line() },
             Format::Json,
-            "{\"time\":\"1994-11-06T08:49:37.123Z\",\"peer\":\"127.0.0.1:52514\",\"id\":\"id-1\",\"method\":\"POST\",\
+            "{\"time\":\"1994-11-06T08:49:37.123Z\",\"peer\":\"127.0.0.1:52514\",\"listener\":\"public\",\"id\":\"id-1\",\"method\":\"POST\",\
              \"target\":\"/?id=V\",\"user\":\"alice\",\"traceparent\":\"00-ab-01-00\",\"status\":201,\"count\":1,\
              \"duration_us\":85}\n",
         );
@@ -221,7 +258,7 @@ mod tests {
     fn what_a_client_sends_stays_between_its_quotes() {
         let user = "a\" 200\\ é".as_bytes();
         let odd = Line { request: b"GET /?id=\"x\\", user, ..line() };
-        let expected = r#"id-1 "GET /?id=\"x\\" "a\" 200\\ é" 201 1 85us"#;
+        let expected = r#"public id-1 "GET /?id=\"x\\" "a\" 200\\ é" 201 - 1 85us"#;
         check(&odd, Format::Text, &format!("1994-11-06T08:49:37.123Z 127.0.0.1:52514 {expected}\n"));
         check(&odd, Format::Json, &{
             let mut out = Vec::new();
@@ -233,22 +270,51 @@ mod tests {
     #[test]
     fn what_is_absent_is_a_dash_or_left_out() {
         let peer = "[::1]:80".parse().unwrap();
-        let empty = Line { peer, request: b"", user: b"", count: None, status: Status::BadRequest, ..line() };
-        check(&empty, Format::Text, "1994-11-06T08:49:37.123Z [::1]:80 id-1 - - 400 - 85us\n");
+        let empty = Line {
+            peer,
+            side: Side::Admin,
+            request: b"",
+            user: b"",
+            count: None,
+            status: Status::BadRequest,
+            problem: Some(Problem::Truncated),
+            ..line()
+        };
+        check(
+            &empty,
+            Format::Text,
+            "1994-11-06T08:49:37.123Z [::1]:80 admin id-1 - - 400 Truncated - 85us\n",
+        );
         check(
             &empty,
             Format::Json,
-            "{\"time\":\"1994-11-06T08:49:37.123Z\",\"peer\":\"[::1]:80\",\"id\":\"id-1\",\"status\":400,\
+            "{\"time\":\"1994-11-06T08:49:37.123Z\",\"peer\":\"[::1]:80\",\"listener\":\"admin\",\"id\":\"id-1\",\"status\":400,\
+             \"problem\":\"Truncated\",\
              \"duration_us\":85}\n",
         );
     }
 
     #[test]
-    fn lost_lines_are_said_in_either_format() {
-        let mut out = Vec::new();
-        write_lost(Format::Json, 7, &mut out);
-        json::any(&out).unwrap();
-        write_lost(Format::Text, 7, &mut out);
-        assert!(out.ends_with(b"7 log lines were lost: the log was not read in time\n"));
+    fn a_client_behind_a_proxy_has_no_port() {
+        for (peer, expected) in
+            [("1.2.3.4:0", "1.2.3.4"), ("[2001:db8::1]:0", "2001:db8::1"), ("[::1]:5", "[::1]:5")]
+        {
+            let mut out = Vec::new();
+            write_peer(peer.parse().unwrap(), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_notice_is_a_line_of_its_format() {
+        let now = Timestamp::from_millis(784_111_777_123);
+        for (format, expected) in [
+            (Format::Text, "it is \"so\"\n"),
+            (Format::Json, "{\"time\":\"1994-11-06T08:49:37.123Z\",\"message\":\"it is \\\"so\\\"\"}\n"),
+        ] {
+            let mut out = Vec::new();
+            write_notice(format, now, "it is \"so\"", &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 }

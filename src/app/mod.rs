@@ -334,10 +334,12 @@ impl App {
         log::Line {
             arrived: Timestamp::from_millis(self.now.wall.millis().saturating_sub(took / 1000)),
             peer: exchange.source.peer,
+            side: exchange.source.side,
             request_id: texts.get(exchange.request_id),
             request: texts.get(exchange.request),
             user: batch.arena.get(exchange.user),
             status,
+            problem: exchange.problem(),
             count,
             micros: took,
             traceparent: texts.get(exchange.traceparent),

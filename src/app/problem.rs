@@ -2,6 +2,9 @@
 //!
 //! *Invariant:* every problem has a status and one sentence that says what was wrong and what to do.
 
+use std::fmt;
+use std::io::Write;
+
 use super::{body, query};
 use crate::codec::decimal;
 use crate::http::Refusal;
@@ -73,6 +76,24 @@ impl Problem {
         }
     }
 
+    /// Appends its name, one word, for the log: those of this enum and of the enums in it.
+    pub fn name(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Framing(refusal) => first_word(&refusal, out),
+            Self::Late { content: false } => out.extend_from_slice(b"LateHead"),
+            Self::Late { content: true } => out.extend_from_slice(b"LateBody"),
+            Self::Query(error) => {
+                out.extend_from_slice(b"Query");
+                first_word(&error, out);
+            }
+            Self::Body(error) => {
+                out.extend_from_slice(b"Body");
+                first_word(&error, out);
+            }
+            other => first_word(&other, out),
+        }
+    }
+
     /// Appends the sentence, as the inside of a JSON string.
     pub fn detail(self, out: &mut Vec<u8>) {
         let text = match self {
@@ -104,6 +125,15 @@ impl Problem {
         };
         out.extend_from_slice(text.as_bytes());
     }
+}
+
+/// Appends the name of a variant without what it holds.
+fn first_word(variant: &dyn fmt::Debug, out: &mut Vec<u8>) {
+    let from = out.len();
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "{variant:?}");
+    let len = out[from..].iter().position(|byte| !byte.is_ascii_alphanumeric());
+    out.truncate(len.map_or(out.len(), |len| from + len));
 }
 
 fn query_detail(fault: query::QueryError, out: &mut Vec<u8>) {
@@ -160,6 +190,24 @@ pub fn begin(status: Status, detail: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8
 mod tests {
     use super::*;
     use crate::codec::json;
+
+    #[test]
+    fn a_name_is_one_word() {
+        for (problem, expected) in [
+            (Problem::Framing(Refusal::HostMissing), "HostMissing"),
+            (Problem::Late { content: true }, "LateBody"),
+            (Problem::Late { content: false }, "LateHead"),
+            (Problem::Method("GET, HEAD"), "Method"),
+            (Problem::IdMissing, "IdMissing"),
+            (Problem::Query(query::QueryError::TooLong("id", 256)), "QueryTooLong"),
+            (Problem::Query(query::QueryError::Percent), "QueryPercent"),
+            (Problem::Body(body::BodyError::Json(json::any(b"{").unwrap_err())), "BodyJson"),
+        ] {
+            let mut out = b"400 ".to_vec();
+            problem.name(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("400 {expected}"));
+        }
+    }
 
     #[test]
     fn every_problem_is_one_json_sentence_that_says_what_to_do() {

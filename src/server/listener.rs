@@ -93,7 +93,8 @@ impl Listener {
                         reload(readings);
                     }
                     Signal::Stop(signal) if stop_by.is_some() => return Some(signal),
-                    Signal::Stop(_) => {
+                    Signal::Stop(number) => {
+                        notice(&format!("stopping on {}", if number == 2 { "SIGINT" } else { "SIGTERM" }));
                         stop_by = Some(Instant::now() + grace);
                         self.stop();
                     }

@@ -1,16 +1,17 @@
 //! The thread that writes the access log.
 //!
 //! A worker puts a turn's lines into its own slot, under a lock that the logger holds just long enough to swap the slot
-//! for an empty one. When a slot is full, because whoever reads the log has stalled, lines are lost and counted; no
+//! for an empty one. When a slot is full, because the reader of the log has stalled, lines are lost and counted; no
 //! answer waits for a log.
 //!
 //! *Invariant:* nothing is written while a slot is locked.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::notice::{self, notice};
 use crate::app::counters::{Counter, Counters, Lost};
 use crate::app::log::{self, Format};
 
@@ -18,6 +19,8 @@ use crate::app::log::{self, Format};
 const SLOT: usize = 1 << 20;
 /// How long lines are gathered, so that a busy server makes a hundred writes a second and not a hundred thousand.
 const GATHER: Duration = Duration::from_millis(10);
+/// How long to wait before it is told once more that lines cannot be written.
+const REPEAT: Duration = Duration::from_secs(60);
 
 /// What workers and the logger share.
 pub struct Logger {
@@ -81,17 +84,18 @@ impl Logger {
     }
 
     /// Writes lines to `out` until told to stop.
-    pub fn run(&self, mut out: impl Write) {
+    pub fn run(&self, out: impl Write) {
+        let mut writer = Writer { out, failed: 0, told: None };
         let mut lines = Vec::new();
         loop {
             let stopping = self.stopping.load(Relaxed);
             for slot in &self.slots {
                 std::mem::swap(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner), &mut lines);
-                self.write(&mut out, &lines);
+                self.write(&mut writer, &mut lines);
                 lines.clear();
             }
             if stopping {
-                return;
+                return writer.tell_of_failures();
             }
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let waiting = self.more.wait_while(waiting, |waiting| !*waiting);
@@ -102,20 +106,48 @@ impl Logger {
         }
     }
 
-    fn write(&self, out: &mut impl Write, lines: &[u8]) {
+    fn write(&self, writer: &mut Writer<impl Write>, lines: &mut Vec<u8>) {
         let lost = self.lost.swap(0, Relaxed);
-        let mut said = Vec::new();
-        if lost > 0 {
-            log::write_lost(self.format, lost, &mut said);
-        }
         if lines.is_empty() && lost == 0 {
             return;
         }
-        let written = out.write_all(lines).and_then(|()| out.write_all(&said)).and_then(|()| out.flush());
-        if written.is_err() {
-            // As good as lost; how many of them came through nobody can say.
-            self.counters.add(Counter::LinesLost, Lost::Failed as usize, count(lines));
+        let gathered = count(lines);
+        if lost > 0 {
+            let text = format!("{lost} log lines were lost: the log was not read in time");
+            log::write_notice(self.format, notice::now(), &text, lines);
+        }
+        if let Err(error) = writer.out.write_all(lines).and_then(|()| writer.out.flush()) {
+            // As good as lost; how many of them came through cannot be known.
+            self.counters.add(Counter::LinesLost, Lost::Failed as usize, gathered);
             self.lost.fetch_add(lost, Relaxed);
+            writer.failed(gathered, &error);
+        }
+    }
+}
+
+/// Where the log goes.
+struct Writer<W> {
+    out: W,
+    /// Lines that could not be written, and of which the operator has not been told.
+    failed: u64,
+    /// When the operator was last told, and why they could not.
+    told: Option<(Instant, String)>,
+}
+
+impl<W> Writer<W> {
+    /// Lines could not be written. Tells so on standard error, once a minute at most.
+    fn failed(&mut self, lines: u64, error: &io::Error) {
+        self.failed += lines;
+        if self.told.as_ref().is_none_or(|(at, _)| at.elapsed() >= REPEAT) {
+            self.told = Some((Instant::now(), error.to_string()));
+            self.tell_of_failures();
+        }
+    }
+
+    fn tell_of_failures(&mut self) {
+        let lines = std::mem::take(&mut self.failed);
+        if let Some((_, error)) = self.told.as_ref().filter(|_| lines > 0) {
+            notice(&format!("{lines} log lines were lost: standard output cannot be written: {error}"));
         }
     }
 }

@@ -25,6 +25,8 @@ pub mod poller;
 
 mod shared;
 
+mod notice;
+
 mod logger;
 
 mod sweeper;
@@ -40,14 +42,13 @@ mod sockets;
 mod crew;
 
 use core::net::SocketAddr;
-use std::io::{self, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::app::Side;
-use crate::config::{Config, Mode, StoreKind};
+use crate::app::{Side, log};
+use crate::config::{Config, LogFormat, Mode, StoreKind};
 use crate::store::Store;
 use crate::store::memory::Memory;
 use crate::streams::account::Policy;
@@ -61,6 +62,7 @@ use shared::Shared;
 use sockets::{bind, capacity};
 
 pub use files::keys;
+pub use notice::{greet, notice};
 pub use signals::Signals;
 
 /// A server that is bound and ready to run.
@@ -103,6 +105,9 @@ impl Server {
         store: Arc<dyn Store>,
         clock: &Clock,
     ) -> Result<Self, String> {
+        if config.log == LogFormat::Json {
+            notice::set_format(log::Format::Json);
+        }
         if !config.endpoint.names_id() {
             notice("--endpoint has no {id}, so that it sends the players of all videos to one place");
         }
@@ -169,6 +174,7 @@ impl Server {
         if let Some(signal) = second {
             return 128 + signal;
         }
+        notice("stopped");
         sweeper.thread().unpark();
         if let Some((logger, thread)) = logger {
             logger.stop();
@@ -215,10 +221,4 @@ fn join_for(thread: JoinHandle<()>, most: Duration) {
     if thread.is_finished() {
         let _ = thread.join();
     }
-}
-
-/// Tells the operator something, on standard error. If nobody reads that, the server has better things to do than to
-/// panic, as `eprintln!` would.
-pub fn notice(text: &str) {
-    let _ = writeln!(io::stderr(), "streamer: {text}");
 }

@@ -111,7 +111,7 @@ fn the_greeting_says_what_holds() {
     let server = Server::start(&["--admin", "off", "--limit", "5", "--lease", "120s", "--open"]);
     assert!(server.greeting.contains(" (no admin): limit 5, lease 2m, workers "), "{}", server.greeting);
     let ended = server.stop();
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 3, "{}", ended.stderr);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn sigterm_and_sigint_finish_what_is_under_way_and_exit_0() {
         let ended = server.process.end();
         assert_eq!(ended.status.code(), Some(0));
         assert_eq!(ended.stdout.lines().count(), 3, "every answer is logged: {}", ended.stdout);
-        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 3, "{}", ended.stderr);
     }
 }
 
@@ -300,45 +300,51 @@ fn each_request_is_one_line_with_its_fields_escaped() {
         (
             "POST /?id=V",
             &[&*alice][..],
-            r#""POST /?id=V" "alice" 201 1 0us"#.to_owned(),
+            r#""POST /?id=V" "alice" 201 - 1 0us"#.to_owned(),
             r#""method":"POST","target":"/?id=V","user":"alice","status":201,"count":1"#.to_owned(),
         ),
         (
             "GET /?id=%0A%22",
             &[&alice],
-            r#""GET /?id=%0A%22" "alice" 400 - 0us"#.into(),
-            r#""method":"GET","target":"/?id=%0A%22","user":"alice","status":400"#.into(),
+            r#""GET /?id=%0A%22" "alice" 400 QueryControl - 0us"#.into(),
+            r#""method":"GET","target":"/?id=%0A%22","user":"alice","status":400,"problem":"QueryControl""#
+                .into(),
         ),
         (
             "HEAD /?id=\"a'",
             &[&alice],
-            r#""HEAD /?id=\"a'" "alice" 200 1 0us"#.into(),
+            r#""HEAD /?id=\"a'" "alice" 200 - 1 0us"#.into(),
             r#""method":"HEAD","target":"/?id=\"a'","user":"alice","status":200,"count":1"#.into(),
         ),
-        ("GET /", &[], r#""GET /" - 401 - 0us"#.into(), r#""method":"GET","target":"/","status":401"#.into()),
+        (
+            "GET /",
+            &[],
+            r#""GET /" - 401 Credentials - 0us"#.into(),
+            r#""method":"GET","target":"/","status":401,"problem":"Credentials""#.into(),
+        ),
         (
             "GET /",
             &[&basic("a\n200 \"", "x")],
-            r#""GET /" - 401 - 0us"#.into(),
-            r#""method":"GET","target":"/","status":401"#.into(),
+            r#""GET /" - 401 Credentials - 0us"#.into(),
+            r#""method":"GET","target":"/","status":401,"problem":"Credentials""#.into(),
         ),
         (
             "GET /",
             &[&basic(r#"a" 200 \é"#, "x")],
-            r#""GET /" "a\" 200 \\é" 200 0 0us"#.into(),
+            r#""GET /" "a\" 200 \\é" 200 - 0 0us"#.into(),
             r#""method":"GET","target":"/","user":"a\" 200 \\é","status":200,"count":0"#.into(),
         ),
         (
             "OPTIONS *",
             &[&traceparent],
-            format!(r#""OPTIONS *" - 204 - 0us {parent}"#),
+            format!(r#""OPTIONS *" - 204 - - 0us {parent}"#),
             format!(r#""method":"OPTIONS","target":"*","traceparent":"{parent}","status":204"#),
         ),
         (
             "BREW /nope",
             &["traceparent: two words"],
-            r#""BREW /nope" - 404 - 0us"#.into(),
-            r#""method":"BREW","target":"/nope","status":404"#.into(),
+            r#""BREW /nope" - 404 NoPath - 0us"#.into(),
+            r#""method":"BREW","target":"/nope","status":404,"problem":"NoPath""#.into(),
         ),
     ];
     for format in ["text", "json"] {
@@ -353,16 +359,20 @@ fn each_request_is_one_line_with_its_fields_escaped() {
         let lines = server.process.stdout.lines(rows.len() + 1);
         for (i, ((_, _, text, json), line)) in rows.iter().zip(&lines).enumerate() {
             let expected = match format {
-                "text" => format!(r#"T P "r{i} {text}"#),
-                _ => format!(r#"{{"time":"T","peer":"P","id":"\"r{i}",{json},"duration_us":0}}"#),
+                "text" => format!(r#"T P public "r{i} {text}"#),
+                _ => format!(
+                    r#"{{"time":"T","peer":"P","listener":"public","id":"\"r{i}",{json},"duration_us":0}}"#
+                ),
             };
             assert_eq!(masked(line, &client), expected);
             assert!(format == "text" || json::any(line.as_bytes()).is_ok(), "{line}");
         }
         let id = refused.field("x-request-id").unwrap();
         let expected = match format {
-            "text" => format!("T P {id} - - 400 - 0us"),
-            _ => format!(r#"{{"time":"T","peer":"P","id":"{id}","status":400,"duration_us":0}}"#),
+            "text" => format!("T P public {id} - - 400 RequestLine - 0us"),
+            _ => format!(
+                r#"{{"time":"T","peer":"P","listener":"public","id":"{id}","status":400,"problem":"RequestLine","duration_us":0}}"#
+            ),
         };
         assert_eq!(masked(&lines[rows.len()], &client), expected);
         // A server waits a while for a client that it has sent away to hang up too.
@@ -386,7 +396,55 @@ fn a_log_that_nobody_can_read_any_more_holds_up_nobody() {
         server.metric("streamer_log_lines_lost_total{cause=\"failed\"}") >= 20.0
     });
     let ended = server.stop();
-    assert_eq!((ended.status.code(), ended.stderr.lines().count()), (Some(0), 1), "{}", ended.stderr);
+    let lost = "log lines were lost: standard output cannot be written: Broken pipe (os error 32)";
+    assert_eq!(ended.status.code(), Some(0));
+    // At once, and what came later within the minute at the end.
+    let lost = ended.stderr.lines().filter_map(|line| line.strip_suffix(lost)?.strip_prefix("streamer: "));
+    let lost: Vec<u32> = lost.map(|n| n.trim_end().parse().unwrap()).collect();
+    assert!(lost.len() <= 2 && lost.iter().sum::<u32>() >= 20, "{}", ended.stderr);
+}
+
+#[test]
+fn a_full_disk_under_the_log_is_told_of() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full");
+    let Ok(full) = full else { return println!("skipped: this system has no /dev/full") };
+    let server = Server::spawn(program(&["--log", "json"]).stdout(full));
+    server.look("/");
+    let line = server.process.stderr.line("log lines were lost");
+    assert!(line.contains("No space left on device"), "{line}");
+}
+
+#[test]
+fn with_json_every_line_is_json_with_a_time() {
+    let scratch = Scratch::new("json");
+    let hash = "0".repeat(64);
+    let users = scratch.write("users", &format!("ann:{hash}\n"));
+    let server = Server::start(&["--log", "json", "--users", &users, "--endpoint", "/play"]);
+    server.process.signal("HUP");
+    server.process.stderr.line("reloaded: ");
+    scratch.write("users", "nonsense\n");
+    server.process.signal("HUP");
+    server.process.stderr.line("nothing reloaded: ");
+    server.connect().ask("GET /", &[], "");
+    let ended = server.stop();
+    let mut heard = Vec::new();
+    for line in ended.stderr.lines().chain(ended.stdout.lines()) {
+        assert!(json::any(line.as_bytes()).is_ok() && line.starts_with("{\"time\":\"20"), "{line}");
+        heard.extend(line.split_once("\"message\":\"").map(|(_, text)| text.to_owned()));
+    }
+    for said in [
+        "--endpoint has no {id}",
+        "streamer 1.0.0 listens on http://",
+        "reloaded: 1 user",
+        "nothing reloaded: ",
+        "stopping on SIGTERM",
+        "stopped",
+    ] {
+        assert!(heard.iter().any(|text| text.starts_with(said)), "{said}: {heard:?}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ended = run(&["--log", "json", "--listen", &taken.local_addr().unwrap().to_string()]);
+    assert!(ended.status.code() == Some(1) && ended.stderr.starts_with("{\"time\":\"20"), "{}", ended.stderr);
 }
 
 /// Sends so much for the log that neither its pipe nor its memory can hold it.

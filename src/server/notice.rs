@@ -1,0 +1,45 @@
+//! What the operator is told on standard error: in words, or in JSON with `--log json`.
+//!
+//! *Invariant:* nothing is told for each request: a standard error that is not read would hold up the worker.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::app::log::{self, Format};
+use crate::time::Timestamp;
+
+/// Whether notices are in JSON. Of the whole process, which has one standard error.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on notices are in this format.
+pub fn set_format(format: Format) {
+    JSON.store(format == Format::Json, Relaxed);
+}
+
+/// Tells what has happened, or what is wrong.
+pub fn notice(text: &str) {
+    if JSON.load(Relaxed) {
+        write(Format::Json, text);
+    } else {
+        write(Format::Text, &format!("streamer: {text}"));
+    }
+}
+
+/// Tells what the program is, in a line that begins with its name.
+pub fn greet(text: &str) {
+    write(if JSON.load(Relaxed) { Format::Json } else { Format::Text }, text);
+}
+
+/// The wall clock.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(since.as_millis() as u64)
+}
+
+/// That standard error cannot be written must not end the server, as the panic of `eprintln!` would.
+fn write(format: Format, text: &str) {
+    let mut line = Vec::new();
+    log::write_notice(format, now(), text, &mut line);
+    let _ = io::stderr().write_all(&line);
+}
