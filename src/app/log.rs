@@ -5,8 +5,8 @@
 //! time                     peer            side   request id               request       user    status problem count duration
 //! ```
 //!
-//! The side is the listener that the request came through; a problem has one of the names of
-//! [`Problem`](super::problem::Problem). What is absent is `-`. A `traceparent` follows where one was sent. With `--log json` the same as an object.
+//! The side is the listener that the request came through; a problem is named as [`Problem`] and the enums in it name it.
+//! What is absent is `-`. A `traceparent` follows where one was sent. With `--log json` the same as an object.
 //!
 //! *Invariant:* a line is one line: whatever a client sends stands escaped between quotes, and no secret is in it.
 
