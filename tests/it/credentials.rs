@@ -368,6 +368,7 @@ fn failures_are_counted_by_cause_and_no_secret_is_written_down() {
     let secret = scratch.write("secret", KEY);
     let signed = mint(KEY, "alice", None, FAR);
     let expired = mint(KEY, "alice", None, 1_000_000_000);
+    let too_much = mint(KEY, "alice", Some(1001), FAR);
     let malformed =
         ["Authorization: Basic !", "Authorization: Bearer the-token", "Authorization: Basic YQ=="];
     let malformed: Vec<String> = malformed.iter().map(|&field| field.into()).collect();
@@ -376,13 +377,13 @@ fn failures_are_counted_by_cause_and_no_secret_is_written_down() {
             ["--users", &users],
             "the-token",
             vec![basic("alice", "a-wrong-token"), basic("bob", "the-token")],
-            [1, 3, 1, 1, 0],
+            [1, 3, 1, 1, 0, 0],
         ),
         (
             ["--secret", &secret],
             &*signed,
-            vec![basic("alice", "a-wrong-token"), basic("alice", &expired)],
-            [1, 3, 0, 1, 1],
+            vec![basic("alice", "a-wrong-token"), basic("alice", &expired), basic("alice", &too_much)],
+            [1, 3, 0, 1, 1, 1],
         ),
     ] {
         for format in ["text", "json"] {
@@ -393,7 +394,8 @@ fn failures_are_counted_by_cause_and_no_secret_is_written_down() {
             for field in malformed.iter().chain(&wrong) {
                 assert_eq!(client.ask("GET /", &[field], "").status, 401, "{field}");
             }
-            let names = ["missing", "malformed", "unknown_user", "wrong_token", "expired"];
+            let names =
+                ["missing", "malformed", "unknown_user", "wrong_token", "expired", "limit_out_of_range"];
             for (name, count) in names.iter().zip(causes) {
                 let sample = format!("streamer_auth_failures_total{{cause=\"{name}\"}}");
                 assert_eq!(server.metric(&sample), f64::from(count), "{flags:?} {name}");
@@ -402,7 +404,8 @@ fn failures_are_counted_by_cause_and_no_secret_is_written_down() {
             server.process.signal("HUP");
             server.process.stderr.line("reloaded");
             let ended = server.stop();
-            let refused = |line: &&str| line.contains(" 401 - ") || line.contains(r#""status":401,"#);
+            let refused =
+                |line: &&str| line.contains(" 401 Credentials - ") || line.contains(r#""status":401,"#);
             assert_eq!(ended.stdout.lines().filter(refused).count(), 1 + malformed.len() + wrong.len());
             let written = format!("{page}{ended:?}");
             for secret in ["the-token", "a-wrong-token", KEY, &signed, &expired] {
