@@ -49,13 +49,13 @@ pub(super) fn outcome(
         Verdict::Started | Verdict::Renewed if status == Status::NoContent => {
             answer.field_with("X-Stream-Count", |out| decimal::write(outcome.count.into(), out));
             answer.field_with("X-Stream-Limit", |out| decimal::write(command.limit.into(), out));
-            answer.without_content();
+            answer.without_body();
         }
         Verdict::Started | Verdict::Renewed | Verdict::Info | Verdict::Ended => {
             if status == Status::Created {
                 answer.field_with("Location", |out| endpoint::write_location(key, out));
             }
-            answer.content(JSON, |out| {
+            answer.body(JSON, |out| {
                 out.push(b'{');
                 three_members(settings, key, outcome, out);
                 match outcome.verdict {
@@ -98,7 +98,7 @@ fn refusal(mut answer: Response, settings: &Settings, entry: &Entry, batch: &Bat
     } else if outcome.wait > Millis::ZERO {
         answer.field_with("Retry-After", |out| decimal::write(outcome.wait.secs_ceil(), out));
     }
-    answer.content(problem::MEDIA_TYPE, |out| {
+    answer.body(problem::MEDIA_TYPE, |out| {
         problem::begin(status, |out| detail(entry, batch, out), out);
         if outcome.verdict != Verdict::Unavailable {
             out.push(b',');
@@ -275,7 +275,7 @@ pub(super) fn reply(
         Reply::Options(allow) => {
             let mut answer = start.status(Status::NoContent);
             answer.field("Allow", allow.as_bytes());
-            answer.without_content();
+            answer.without_body();
             return Status::NoContent;
         }
         Reply::Preflight(allow, names) => {
@@ -283,14 +283,14 @@ pub(super) fn reply(
             return Status::NoContent;
         }
         Reply::Healthy | Reply::Ready => {
-            start.status(Status::Ok).content("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
+            start.status(Status::Ok).body("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
         }
         Reply::Page => {
             let mut answer = start.status(Status::Ok);
             answer.field("Content-Security-Policy", page::POLICY.as_bytes());
             answer.field("X-Content-Type-Options", b"nosniff");
             answer.field("Referrer-Policy", b"no-referrer");
-            answer.content("text/html; charset=utf-8", |out| out.extend_from_slice(page::TEXT.as_bytes()));
+            answer.body("text/html; charset=utf-8", |out| out.extend_from_slice(page::TEXT.as_bytes()));
         }
     }
     Status::Ok
@@ -303,7 +303,7 @@ pub(super) fn view(start: &mut ResponseStart, view: View, page: Option<&[u8]>) -
         View::Metrics => metrics::MEDIA_TYPE,
         View::Stats => JSON,
     };
-    start.status(Status::Ok).content(media_type, |out| out.extend_from_slice(page));
+    start.status(Status::Ok).body(media_type, |out| out.extend_from_slice(page));
     Status::Ok
 }
 
@@ -317,7 +317,7 @@ fn preflight(start: &mut ResponseStart, allow: &str, names: &[u8]) {
     answer.field("Access-Control-Allow-Methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     answer.field("Access-Control-Allow-Headers", if names.is_empty() { usual } else { names });
     answer.field("Access-Control-Max-Age", b"86400");
-    answer.without_content();
+    answer.without_body();
 }
 
 fn problem(start: &mut ResponseStart, problem: Problem) -> Status {
@@ -335,7 +335,7 @@ fn problem(start: &mut ResponseStart, problem: Problem) -> Status {
         }
         _ => {}
     }
-    answer.content(problem::MEDIA_TYPE, |out| {
+    answer.body(problem::MEDIA_TYPE, |out| {
         problem::begin(status, |out| problem.detail(out), out);
         out.push(b'}');
     });

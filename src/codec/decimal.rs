@@ -18,6 +18,12 @@ pub fn parse(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// The port that these digits stand for. `None` for what [`parse`] refuses, and above 65,535.
+#[must_use]
+pub fn parse_port(digits: &[u8]) -> Option<u16> {
+    parse(digits)?.try_into().ok()
+}
+
 /// Appends `n`. Most numbers here have one or two digits.
 pub fn write(mut n: u64, out: &mut Vec<u8>) {
     if n < 10 {
@@ -82,5 +88,19 @@ mod tests {
             }
         }
         check_write(u64::MAX);
+    }
+
+    #[test]
+    fn a_port_has_16_bits() {
+        for (digits, port) in [
+            ("0", Some(0)),
+            ("65535", Some(65_535)),
+            ("065535", Some(65_535)),
+            ("65536", None),
+            ("", None),
+            ("+1", None),
+        ] {
+            assert_eq!(parse_port(digits.as_bytes()), port, "{digits:?}");
+        }
     }
 }

@@ -130,11 +130,8 @@ pub(super) fn user(text: &str) -> Result<String, String> {
 }
 
 fn is_host_and_port(authority: &str) -> bool {
+    let is_port = |port: &str| decimal::parse_port(port.as_bytes()).is_some();
     authority.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
-}
-
-fn is_port(text: &str) -> bool {
-    decimal::parse(text.as_bytes()).is_some_and(|port| port <= u16::MAX.into())
 }
 
 /// A name, an IPv4 address, or an IPv6 address in brackets.

@@ -108,7 +108,7 @@ impl BodyDecoder {
     ///
     /// # Errors
     ///
-    /// The first offence in byte order. The decoder stays at it.
+    /// The first fault in byte order. The decoder stays at it.
     pub fn decode(&mut self, bytes: &mut [u8]) -> Result<Option<Decoded>, Refusal> {
         loop {
             let next = match self.state {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A head whose body is still to come is handed out too, once: what it alone decides need not wait. A request that
-//! was answered so is over for its sender; its body is read to its end all the same, so that the next request is
+//! got its response so is over for the client. Its body is read to its end all the same, so that the next request is
 //! found behind it.
 //!
 //! *Invariant:* the requests that come out depend on the bytes alone, not on how they were cut.

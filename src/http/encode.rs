@@ -1,6 +1,6 @@
-//! Answers: status line, fields and content, written once, straight into the connection's output.
+//! Responses: status line, fields and body, written once, straight into the connection's output.
 //!
-//! *Invariant:* every answer that leaves here is complete: a status line of HTTP/1.1, `Date`, `Cache-Control`,
+//! *Invariant:* every response that leaves here is complete: a status line of HTTP/1.1, `Date`, `Cache-Control`,
 //! `X-Request-Id`, and a `Content-Length` that is true (but for 1xx and 204).
 
 use super::origin::Origins;
@@ -11,11 +11,11 @@ use crate::time::{self, Timestamp};
 /// RFC 9110 section 15.2.1. Interim, so that it has no fields at all.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The field lines that all answers of one second have in common: `Date`, `Cache-Control`, and what CORS needs.
+/// The field lines that all responses of one second have in common: `Date`, `Cache-Control`, and what CORS needs.
 pub struct CommonFields {
     second: u64,
     lines: Vec<u8>,
-    /// What a browser is told beside every answer, whoever asks.
+    /// What a browser is told in every response.
     cors: &'static [u8],
 }
 
@@ -27,11 +27,11 @@ macro_rules! expose {
     };
 }
 const ANY_ORIGIN: &str = concat!("Access-Control-Allow-Origin: *\r\n", expose!());
-/// Which of them it was is written beside each answer.
+/// Each response also names the origin that it is for.
 const LISTED_ORIGINS: &str = concat!("Vary: Origin\r\n", expose!());
 
 impl CommonFields {
-    /// For a server whose answers scripts of these origins may read.
+    /// For a server whose responses scripts of these origins may read.
     pub fn new(origins: Option<&Origins>) -> Self {
         let cors: &[u8] = match origins {
             None => b"",
@@ -55,26 +55,26 @@ impl CommonFields {
     }
 }
 
-/// What the fields of an answer say about the connection it goes out on.
+/// What the fields of a response say about its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
     /// It stays open, as 1.1 assumes.
     Keep,
     /// It stays open, which a 1.0 client has to be told.
     KeepSaid,
-    /// It closes behind this answer.
+    /// It closes behind this response.
     Close,
 }
 
-/// An answer in the making: fields first, then the content or none.
+/// A response in the making: fields first, then the body or none.
 pub struct Response<'a> {
     out: &'a mut Vec<u8>,
-    /// HEAD: the fields of the content, without it.
+    /// The request was a HEAD: the fields of the body, without the body.
     head_only: bool,
 }
 
 impl<'a> Response<'a> {
-    /// Writes the status line and the fields that every answer has. Scripts of `origin` may read it, unless that is empty.
+    /// Writes the status line and the fields that every response has. Scripts of `origin` may read it, unless that is empty.
     pub fn begin(
         out: &'a mut Vec<u8>,
         status: Status,
@@ -115,26 +115,26 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// Ends the answer without content, as 204 must be: it has no `Content-Length` either (RFC 9110 section 8.6).
-    pub fn without_content(self) {
+    /// Ends the response without a body, as 204 must be: it has no `Content-Length` either (RFC 9110 section 8.6).
+    pub fn without_body(self) {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// Ends the answer with the content that `write` appends.
+    /// Ends the response with the body that `write` appends.
     ///
-    /// The length is known only afterwards. Its digits are written behind the content then and moved to where they
-    /// belong, which is cheaper than writing the content somewhere else first.
-    pub fn content(self, media_type: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    /// The length is known only afterwards. Its digits are written behind the body then and moved to where they
+    /// belong, which is cheaper than writing the body somewhere else first.
+    pub fn body(self, media_type: &str, write: impl FnOnce(&mut Vec<u8>)) {
         self.out.extend_from_slice(b"Content-Type: ");
         self.out.extend_from_slice(media_type.as_bytes());
         self.out.extend_from_slice(b"\r\nContent-Length: ");
         let digits_at = self.out.len();
         self.out.extend_from_slice(b"\r\n\r\n");
-        let content_at = self.out.len();
+        let body_at = self.out.len();
         write(self.out);
-        let length = self.out.len() - content_at;
+        let length = self.out.len() - body_at;
         if self.head_only {
-            self.out.truncate(content_at);
+            self.out.truncate(body_at);
         }
         let end = self.out.len();
         decimal::write(length as u64, self.out);
@@ -157,22 +157,23 @@ mod tests {
     fn check(length: usize, head_only: bool, persistence: Persistence, expected_fields: &str) {
         let mut out = b"before".to_vec();
         let common = common(None);
-        let mut answer = Response::begin(&mut out, Status::Ok, &common, b"", b"id-1", persistence, head_only);
-        answer.field("Allow", b"GET");
-        answer.content("text/plain", |out| out.resize(out.len() + length, b'x'));
-        let content = if head_only { String::new() } else { "x".repeat(length) };
+        let mut response =
+            Response::begin(&mut out, Status::Ok, &common, b"", b"id-1", persistence, head_only);
+        response.field("Allow", b"GET");
+        response.body("text/plain", |out| out.resize(out.len() + length, b'x'));
+        let body = if head_only { String::new() } else { "x".repeat(length) };
         assert_eq!(
             String::from_utf8(out).unwrap(),
             format!(
                 "beforeHTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nCache-Control: no-store\r\n\
                  X-Request-Id: id-1\r\n{expected_fields}Allow: GET\r\nContent-Type: text/plain\r\n\
-                 Content-Length: {length}\r\n\r\n{content}"
+                 Content-Length: {length}\r\n\r\n{body}"
             )
         );
     }
 
     #[test]
-    fn the_length_is_that_of_the_content_whatever_its_digits() {
+    fn the_length_is_that_of_the_body_whatever_its_digits() {
         for length in [0, 1, 9, 10, 54, 99, 100, 999, 1000, 12_345] {
             check(length, false, Persistence::Keep, "");
             check(length, true, Persistence::Keep, "");
@@ -182,10 +183,10 @@ mod tests {
     }
 
     #[test]
-    fn a_204_has_neither_content_nor_length() {
+    fn a_204_has_neither_body_nor_length() {
         let mut out = Vec::new();
         Response::begin(&mut out, Status::NoContent, &common(None), b"", b"i", Persistence::Keep, false)
-            .without_content();
+            .without_body();
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.starts_with("HTTP/1.1 204 No Content\r\n") && text.ends_with("X-Request-Id: i\r\n\r\n"),
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_tells_a_browser_who_may_read_it() {
+    fn every_response_tells_a_browser_who_may_read_it() {
         for (origins, origin, vary, allowed) in [
             (None, "", false, None),
             (Some("*"), "", false, Some("*")),
@@ -204,7 +205,7 @@ mod tests {
             let mut out = Vec::new();
             let (common, origin) = (common(origins), origin.as_bytes());
             Response::begin(&mut out, Status::NoContent, &common, origin, b"i", Persistence::Keep, false)
-                .without_content();
+                .without_body();
             let text = String::from_utf8(out).unwrap();
             let field =
                 |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));

@@ -1,4 +1,4 @@
-//! What the fields of a head mean: who is asked for, how the content is framed, how long the connection
+//! What the fields of a head mean: which host is asked for, how the body is framed, how long the connection
 //! lives.
 //!
 //! *Invariant:* nothing here knows where a line begins or ends.

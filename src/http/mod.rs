@@ -1,9 +1,58 @@
-//! HTTP/1.1 (RFC 9110 and 9112): bytes in, requests out; answers in, bytes out.
+//! HTTP/1.1 (RFC 9110 and 9112): bytes in, requests out; responses in, bytes out.
 //!
 //! ```text
 //!           parse::Parser           body::BodyDecoder
 //! bytes ──▶ Head (spans) ─────────▶ body ─────────▶ Request   (conn.rs keeps what is incomplete)
 //! bytes ◀── encode::Response ◀─────────────────────── status, fields, body
+//! ```
+//!
+//! The "body" of a message is here what RFC 9110 calls its content: the bytes that are left when the transfer coding is
+//! taken off.
+//!
+//! There is no socket in it, so that a whole exchange fits on a page:
+//!
+//! ```
+//! use streamer::http::Method;
+//! use streamer::http::conn::{Received, Receiver};
+//! use streamer::http::encode::{CommonFields, Persistence, Response};
+//! use streamer::http::status::Status;
+//! use streamer::time::Timestamp;
+//!
+//! // Bytes come as the network cuts them. What is no whole request yet stays in the buffer.
+//! let mut receiver = Receiver::default();
+//! let mut bytes = b"POST /greet?name=Ann HTTP/1.1\r\nHost: exam".to_vec();
+//! assert!(matches!(receiver.receive(&mut bytes), Ok(Received::Incomplete)));
+//! bytes.extend_from_slice(b"ple.com\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n");
+//! let length = bytes.len();
+//! let Ok(Received::Request(request, taken)) = receiver.receive(&mut bytes) else { panic!("it is whole") };
+//! assert_eq!(request.head.method, Method::Post);
+//! assert_eq!(request.get(request.head.path), b"/greet");
+//! assert_eq!(request.get(request.head.query), b"name=Ann");
+//! assert_eq!(request.body, Some(&b"hello"[..]));
+//! assert_eq!(taken, length);
+//!
+//! // A response is appended to the bytes that go out. The time is an argument.
+//! let mut common = CommonFields::new(None);
+//! common.refresh(Timestamp::from_millis(784_111_777_000));
+//! let mut out = Vec::new();
+//! Response::begin(&mut out, Status::Ok, &common, b"", b"id-1", Persistence::Keep, false)
+//!     .body("text/plain", |out| out.extend_from_slice(b"Hello, Ann"));
+//! assert_eq!(
+//!     String::from_utf8_lossy(&out),
+//!     "HTTP/1.1 200 OK\r\n\
+//!      Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+//!      Cache-Control: no-store\r\n\
+//!      X-Request-Id: id-1\r\n\
+//!      Content-Type: text/plain\r\n\
+//!      Content-Length: 10\r\n\
+//!      \r\n\
+//!      Hello, Ann"
+//! );
+//!
+//! // What is no request says why, and what to do.
+//! let refusal = Receiver::default().receive(&mut b"GET / HTTP/1.1\nHost: h\r\n\r\n".to_vec()).unwrap_err();
+//! assert_eq!(refusal.status(), Status::BadRequest);
+//! assert_eq!(refusal.detail(), "A line ended in LF alone; end every line with CRLF.");
 //! ```
 //!
 //! *Invariant:* nothing here reads a socket or a clock, and nothing here knows what a stream is.
@@ -44,10 +93,10 @@ pub mod limits {
     pub const HEAD: usize = 16 * 1024;
     /// Field lines in a head. Apache allows 100 too.
     pub const FIELDS: usize = 100;
-    /// Bytes of content, after a transfer coding is taken off.
+    /// Bytes of a body, after its transfer coding is taken off.
     pub const BODY: usize = 8 * 1024;
     /// Bytes of chunk extensions, leading zeros of chunk sizes and trailer fields of one message, in all: what a
-    /// chunked message may hold besides its content.
+    /// chunked message may hold besides its body.
     pub const CHUNK_EXTRAS: usize = 4 * 1024;
 }
 
@@ -109,16 +158,16 @@ pub enum Version {
     Http11,
 }
 
-/// How the content is delimited (RFC 9112 section 6.3).
+/// How the body is delimited (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// By `Content-Length`, which never exceeds [`limits::BODY`] here; 0 where there is no content.
+    /// By `Content-Length`, which never exceeds [`limits::BODY`] here; 0 where there is no body.
     Length(usize),
     /// By `Transfer-Encoding: chunked`.
     Chunked,
 }
 
-/// A whole head, as spans into the request's bytes: small, `Copy`, and kept without them while the content arrives.
+/// A whole head, as spans into the request's bytes: small, `Copy`, and kept without them while the body arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The method.
@@ -151,11 +200,11 @@ pub struct Head {
     pub cors_headers: Span,
     /// From the first `X-Forwarded-For` value to the end of the last one, with the lines between them.
     pub forwarded_for: Span,
-    /// How the content is delimited.
+    /// How the body is delimited.
     pub framing: Framing,
     /// Whether `Expect: 100-continue` was sent, on 1.1.
     pub expects_continue: bool,
-    /// Whether the connection outlives the answer as far as the client goes (RFC 9112 section 9.3).
+    /// Whether the client lets the connection go on behind the response (RFC 9112 section 9.3).
     pub keep_alive: bool,
     /// Bytes of the head: up to and with the empty line that ends it, and with one that came before it.
     pub len: usize,
@@ -208,7 +257,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The status that answers it (RFC 9110 section 15, RFC 6585 for 431).
+    /// The status of the response to it (RFC 9110 section 15, RFC 6585 for 431).
     pub fn status(self) -> Status {
         match self {
             Self::BodyTooLarge => Status::ContentTooLarge,

@@ -3,6 +3,8 @@
 //!
 //! *Invariant:* an origin that matches holds nothing but what an origin is written with, so it may be echoed.
 
+use crate::codec::decimal;
+
 /// The origins that are let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
@@ -97,7 +99,7 @@ fn is_authority(text: &str) -> bool {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (text, None),
     };
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    let is_port = |port: &str| decimal::parse_port(port.as_bytes()).is_some();
     let is_host = match host.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
         Some(inside) => {
             inside.parse::<core::net::Ipv6Addr>().is_ok()

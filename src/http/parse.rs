@@ -8,9 +8,9 @@
 //!
 //! Each stage ends at a byte that belongs to it alone, and goes on where it stopped when bytes ran out. A
 //! byte is judged when it is seen, a part with a grammar of its own (a target, a field value) at the byte
-//! that ends it; so the first fault in byte order is the answer, however the bytes were cut, and binary
-//! garbage is refused before its line ends. Two answers wait for more bytes: that of a malformed target,
-//! since another major version would have other targets; and that of a head without a fault that asks for
+//! that ends it; so the first fault in byte order is the one that is told, however the bytes were cut, and
+//! binary garbage is refused before its line ends. Two refusals wait for more bytes: that of a malformed
+//! target, since another major version has other targets; and that of a head without a fault that asks for
 //! more than this server does, since a fault behind it counts more.
 //!
 //! *Invariant:* no byte is judged twice but the few of a version, an escape or a line end; a client that
@@ -63,7 +63,7 @@ impl Parser {
     ///
     /// # Errors
     ///
-    /// The first offence in byte order. The parser stays at it.
+    /// The first fault in byte order. The parser stays at it.
     pub fn parse(&mut self, bytes: &[u8]) -> Result<Option<Head>, Refusal> {
         let found = self.go_on(&bytes[..bytes.len().min(limits::HEAD)]);
         if let Err(refusal) = found {
@@ -72,8 +72,8 @@ impl Parser {
         found
     }
 
-    /// As much of the head as has been read, once there is a method: an answer to HEAD has no content, even one that
-    /// refuses it, and one to a request with an id says which it answers.
+    /// As much of the head as has been read, once there is a method: a response to HEAD has no body, even one that
+    /// refuses it, and a response to a request with an id names it.
     pub fn head(&self) -> Option<&Head> {
         let head = &self.fields.head;
         (!head.method_name.is_empty()).then_some(head)
@@ -204,8 +204,8 @@ impl Parser {
         Ok(true)
     }
 
-    /// Refuses a malformed target, once it is known for whom: another major version has other targets, as that of
-    /// `PRI * HTTP/2.0` (RFC 9113 section 3.4), and is the answer then. `Ok` asks for more bytes.
+    /// Refuses a malformed target, once the version is known: another major version has other targets, as in
+    /// `PRI * HTTP/2.0` (RFC 9113 section 3.4), and is refused for itself. `Ok` asks for more bytes.
     #[cold]
     fn bad_target(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         while let Some(byte) = self.peek(bytes, self.at)? {

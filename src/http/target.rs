@@ -61,7 +61,7 @@ pub(super) fn parts(
 /// https-URI     = "https" "://" authority path-abempty [ "?" query ]
 /// ```
 ///
-/// Other schemes are not ours to answer, and userinfo is refused (RFC 9110 section 4.2.4: it obscures the
+/// Other schemes are not served here, and userinfo is refused (RFC 9110 section 4.2.4: it obscures the
 /// authority).
 #[cold]
 fn absolute(bytes: &[u8], before_query: Range<usize>) -> Option<Parts> {
@@ -111,7 +111,7 @@ fn split_port(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 fn is_port(digits: &[u8]) -> bool {
-    digits.is_empty() || decimal::parse(digits).is_some_and(|port| port <= u16::MAX.into())
+    digits.is_empty() || decimal::parse_port(digits).is_some()
 }
 
 /// ```text

@@ -39,7 +39,7 @@ impl<'a> Text<'a> {
 
 /// Appends the string that means `text`, quotes and all. Only what must be escaped is.
 ///
-/// `text` is UTF-8; it is taken as bytes so that whoever has checked that once need not do so again for a `&str`.
+/// `text` is UTF-8; it is taken as bytes, so that a caller that has checked them once need not check them again for a `&str`.
 pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
     out.push(b'"');

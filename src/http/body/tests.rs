@@ -98,7 +98,7 @@ fn check(input: impl AsRef<[u8]>, expected: Result<&str, Refusal>) {
     check_framed(Framing::Chunked, input.as_ref(), expected.map(str::as_bytes));
 }
 
-/// The last byte of `input` is the offence: nothing before it is, and nothing behind it is waited for.
+/// The last byte of `input` is the fault: nothing before it is, and nothing behind it is waited for.
 #[track_caller]
 fn check_at_once(input: impl AsRef<[u8]>, expected: Refusal) {
     let input = input.as_ref();
@@ -412,7 +412,7 @@ fn limits_extensions_trailers_and_leading_zeros_in_all() {
 }
 
 #[test]
-fn the_first_offence_wins() {
+fn the_first_fault_is_told() {
     check("1;;\r\nxx", Err(ChunkExtension));
     check("1\r\nxx0\r\n bad", Err(ChunkEnd));
     check("2001\r\n\0", Err(BodyTooLarge));

@@ -42,7 +42,7 @@ fn feed(input: &[u8]) -> Result<Option<Head>, Refusal> {
     whole
 }
 
-/// The last byte of `input` is the offence: nothing before it is, and nothing behind it is waited for.
+/// The last byte of `input` is the fault: nothing before it is, and nothing behind it is waited for.
 #[track_caller]
 fn check_at_once(input: impl AsRef<[u8]>, expected: Refusal) {
     let input = input.as_ref();
@@ -834,7 +834,7 @@ fn ignores_upgrade() {
 }
 
 #[test]
-fn the_first_offence_wins() {
+fn the_first_fault_is_told() {
     check(with_lines("Content-Length: x\r\n: y"), Err(ContentLength));
     check(with_lines(": y\r\nContent-Length: x"), Err(FieldName));
     check(with_lines("Content-Length: x\0"), Err(FieldValue));

@@ -4,6 +4,8 @@
 //! validated and passed by. Where the RFC leaves a choice, the strict one is taken: a byte order mark
 //! (section 8.1), unpaired surrogates (section 8.2) and nesting deeper than [`MAX_DEPTH`] (section 9) are
 //! refused. Repeated names (section 4) are all handed over; what they mean is the caller's to say.
+//!
+//! *Invariant:* nothing here allocates while it reads, and nothing here knows what a member means.
 
 mod reader;
 mod string;
