@@ -27,20 +27,42 @@ pub enum BodyError {
     Repeated(&'static str),
 }
 
-/// Whether the content of a field `Content-Type` is JSON: `application/json`, with or without `charset=utf-8`. None at
-/// all is taken as JSON (RFC 9110 section 8.3 leaves that to the recipient).
+/// What a method takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// JSON.
+    Post,
+    /// JSON, also as the JSON merge patch (RFC 7396) that it is.
+    Patch,
+}
+
+impl Accept {
+    /// The field of a 415 that says so (W3C Linked Data Platform section 7.1; RFC 5789 section 3.1).
+    pub fn field(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Post => ("Accept-Post", "application/json"),
+            Self::Patch => ("Accept-Patch", "application/json, application/merge-patch+json"),
+        }
+    }
+}
+
+/// Whether the content of a field `Content-Type` is one of the media types, with or without `charset=utf-8`. None at all
+/// is taken as JSON (RFC 9110 section 8.3 leaves that to the recipient).
 ///
 /// ```text
 /// media-type = type "/" subtype parameters     parameters = *( OWS ";" OWS [ parameter ] )   ; RFC 9110 section 8.3.1
 /// ```
-pub fn is_json(content_type: &[u8]) -> bool {
+pub fn is_json(content_type: &[u8], accept: Accept) -> bool {
     if content_type == b"application/json" {
         return true;
     }
+    let (_, media_types) = accept.field();
+    let taken =
+        |named: &[u8]| media_types.split(", ").any(|known| named.eq_ignore_ascii_case(known.as_bytes()));
     let mut parts = content_type.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     match parts.next() {
         None | Some(b"") => return content_type.is_empty(),
-        Some(media_type) if !media_type.eq_ignore_ascii_case(b"application/json") => return false,
+        Some(media_type) if !taken(media_type) => return false,
         Some(_) => {}
     }
     parts.all(|parameter| {
@@ -139,12 +161,18 @@ mod tests {
             ("application/json; charset", false),
             ("application/jsonp", false),
             ("application/x-www-form-urlencoded", false),
-            ("application/merge-patch+json", false),
+            ("application/merge-patch+json; charset=latin1", false),
             ("text/plain", false),
             ("json", false),
             (";", false),
         ] {
-            assert_eq!(is_json(content_type.as_bytes()), expected, "{content_type}");
+            for accept in [Accept::Post, Accept::Patch] {
+                assert_eq!(is_json(content_type.as_bytes(), accept), expected, "{content_type}");
+            }
+        }
+        for content_type in ["application/merge-patch+json", "Application/Merge-Patch+JSON;charset=utf-8"] {
+            assert!(is_json(content_type.as_bytes(), Accept::Patch), "{content_type}");
+            assert!(!is_json(content_type.as_bytes(), Accept::Post), "{content_type}");
         }
     }
 

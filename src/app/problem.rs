@@ -46,9 +46,9 @@ pub enum Problem {
     /// The user in the path is none.
     User,
     /// The content is not JSON by its type.
-    MediaType,
+    MediaType(body::Accept),
     /// The content is compressed.
-    ContentCoding,
+    ContentCoding(body::Accept),
     /// The content is wrong.
     Body(body::BodyError),
     /// The server is about to stop.
@@ -69,7 +69,7 @@ impl Problem {
             Self::UnknownMethod => Status::NotImplemented,
             Self::Credentials => Status::Unauthorized,
             Self::Forbidden | Self::ForeignHost => Status::Forbidden,
-            Self::MediaType | Self::ContentCoding => Status::UnsupportedMediaType,
+            Self::MediaType(_) | Self::ContentCoding(_) => Status::UnsupportedMediaType,
             Self::Truncated | Self::IdMissing | Self::Query(_) | Self::User | Self::Body(_) => {
                 Status::BadRequest
             }
@@ -117,8 +117,8 @@ impl Problem {
             Self::IdMissing => "The query has no `id`; say which video with `/?id=VIDEO`.",
             Self::Query(fault) => return query_detail(fault, out),
             Self::User => "The path has no valid user; write /users/ and the percent-encoded user.",
-            Self::MediaType => "The body has to be JSON; send `Content-Type: application/json`.",
-            Self::ContentCoding => "The body has a content coding; send it as plain JSON.",
+            Self::MediaType(_) => "The body has to be JSON; send `Content-Type: application/json`.",
+            Self::ContentCoding(_) => "The body has a content coding; send it as plain JSON.",
             Self::Body(fault) => return body_detail(fault, out),
             Self::Stopping => "The server is stopping; try another one.",
             Self::Unobserved => "This page could not be put together in time; try again in a second.",
@@ -151,6 +151,16 @@ fn query_detail(fault: query::QueryError, out: &mut Vec<u8>) {
         query::QueryError::Alone(name, other) => {
             say(["`", name, "` needs `"]);
             say([other, "` beside it", "; give both."]);
+        }
+        query::QueryError::Beside(name, other) => {
+            say(["`", name, "` is for the whole user; leave `"]);
+            say([other, "` out", "."]);
+        }
+        query::QueryError::Value(name) => {
+            say(["`", name, "` takes no value; write it alone, or leave it out."]);
+        }
+        query::QueryError::Hold => {
+            say(["`hold` is no length of time up to 30 days", "; ", "write 10m, 24h, or 0s to lift it."]);
         }
         query::QueryError::TooLong(name, most) => {
             say(["`", name, "` is longer than "]);
@@ -232,9 +242,12 @@ mod tests {
             Problem::Query(query::QueryError::Control("id")),
             Problem::Query(query::QueryError::Alone("device", "id")),
             Problem::Query(query::QueryError::Percent),
+            Problem::Query(query::QueryError::Beside("hold", "id")),
+            Problem::Query(query::QueryError::Value("switch")),
+            Problem::Query(query::QueryError::Hold),
             Problem::User,
-            Problem::MediaType,
-            Problem::ContentCoding,
+            Problem::MediaType(body::Accept::Post),
+            Problem::ContentCoding(body::Accept::Patch),
             Problem::Body(body::BodyError::Json(json_error)),
             Problem::Body(body::BodyError::Time),
             Problem::Body(body::BodyError::State),

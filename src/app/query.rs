@@ -1,4 +1,4 @@
-//! The query of `/`: which stream is meant, and which one may give way.
+//! The query: which stream is meant and which one may give way, and what an operator adds to that.
 //!
 //! *Invariant:* a key that leaves here is UTF-8 of the contract's length without control characters, so that NUL can
 //! stand between id and device.
@@ -6,20 +6,40 @@
 use crate::codec::text::{self, TextError};
 use crate::codec::urlencoded;
 use crate::streams::arena::{Arena, Word};
-use crate::streams::batch::Asked;
+use crate::streams::batch::{Asked, Replace};
+use crate::time::Millis;
 
 /// How long a video id may be, in bytes after percent-decoding.
 pub const MAX_ID: usize = 256;
 /// How long a device may be.
 pub const MAX_DEVICE: usize = 64;
+/// How long an operator's reason may be.
+pub const MAX_REASON: usize = 200;
+/// How long a hold may last.
+pub const MAX_HOLD: Millis = Millis::from_secs(30 * 24 * 60 * 60);
 
-/// What the query says, decoded.
+/// What the query of a player says, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query {
     /// `id`, or `id NUL device`; None when there is neither.
     pub key: Option<Word<Asked>>,
-    /// `replace` and `replaceDevice`; an empty word when `replace` has no value.
-    pub replace: Option<Word<Asked>>,
+    /// `replace` and `replaceDevice`.
+    pub replace: Replace,
+    /// Whether there is `switch`.
+    pub switch: bool,
+}
+
+/// What the query of an operator says, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserQuery {
+    /// `id`, or `id NUL device`; None when there is neither.
+    pub key: Option<Word<Asked>>,
+    /// `reason`; empty when there is none.
+    pub reason: Word<Asked>,
+    /// `hold`.
+    pub hold: Option<Millis>,
+    /// `user`: a second way to name one, for names such as `..` that no path can hold. Not checked yet.
+    pub user: Option<Word<Asked>>,
 }
 
 /// What is wrong with a query.
@@ -37,11 +57,15 @@ pub enum QueryError {
     Control(&'static str),
     /// The first parameter makes no sense without the second.
     Alone(&'static str, &'static str),
+    /// The first parameter makes no sense beside the second.
+    Beside(&'static str, &'static str),
+    /// The parameter takes no value.
+    Value(&'static str),
+    /// `hold` is no length of time, or too long.
+    Hold,
     /// A `%` without its two digits.
     Percent,
 }
-
-const NAMES: [&str; 4] = ["id", "device", "replace", "replaceDevice"];
 
 impl Query {
     /// Decodes `query`, the part behind the `?`, into `arena`. Unknown parameters are ignored.
@@ -50,29 +74,93 @@ impl Query {
     ///
     /// The first [`QueryError`], in the order of the parameters of the contract.
     pub fn decode(query: &[u8], arena: &mut Arena<Asked>) -> Result<Self, QueryError> {
-        let mut raw: [Option<&[u8]>; 4] = [None; 4];
-        for (name, value) in urlencoded::pairs(query) {
-            let Some(i) = NAMES.iter().position(|known| urlencoded::is(name, known.as_bytes())) else {
-                continue;
-            };
-            if raw[i].replace(value).is_some() {
-                return Err(QueryError::Repeated(NAMES[i]));
-            }
-        }
-        let [id, device, replace, replace_device] = raw;
-        let key = match (id, device) {
-            (Some(id), device) => Some(key(id, device, ["id", "device"], arena)?),
-            (None, Some(_)) => return Err(QueryError::Alone("device", "id")),
-            (None, None) => None,
-        };
+        let [id, device, replace, replace_device, switch] =
+            values(query, ["id", "device", "replace", "replaceDevice", "switch"])?;
+        let key = stream(id, device, arena)?;
         let replace = match (replace, replace_device) {
-            (Some(b""), None) => Some(Word::default()),
-            (Some(id), device) => Some(self::key(id, device, ["replace", "replaceDevice"], arena)?),
+            (Some(b""), None) => Replace::Oldest,
+            (Some(id), device) => {
+                Replace::Stream(self::key(id, device, ["replace", "replaceDevice"], arena)?)
+            }
             (None, Some(_)) => return Err(QueryError::Alone("replaceDevice", "replace")),
-            (None, None) => None,
+            (None, None) => Replace::ByPolicy,
         };
-        Ok(Self { key, replace })
+        match switch {
+            Some(b"") if device.is_none() => Err(QueryError::Alone("switch", "device")),
+            Some(b"") | None => Ok(Self { key, replace, switch: switch.is_some() }),
+            Some(_) => Err(QueryError::Value("switch")),
+        }
     }
+}
+
+impl UserQuery {
+    /// As [`Query::decode`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn decode(query: &[u8], arena: &mut Arena<Asked>) -> Result<Self, QueryError> {
+        let [id, device, reason, hold, user] = values(query, ["id", "device", "reason", "hold", "user"])?;
+        let key = stream(id, device, arena)?;
+        let reason = match reason {
+            None | Some(b"") => Word::default(),
+            Some(reason) => word(reason, "reason", MAX_REASON, arena)?,
+        };
+        let hold = match hold {
+            None => None,
+            Some(_) if key.is_some() => return Err(QueryError::Beside("hold", "id")),
+            Some(hold) => Some(length(hold, arena)?),
+        };
+        let user = user.map(|user| word(user, "user", usize::MAX, arena)).transpose()?;
+        Ok(Self { key, reason, hold, user })
+    }
+}
+
+/// The values of the parameters called `names`, still encoded.
+fn values<'a, const N: usize>(
+    query: &'a [u8],
+    names: [&'static str; N],
+) -> Result<[Option<&'a [u8]>; N], QueryError> {
+    let mut raw = [None; N];
+    for (name, value) in urlencoded::pairs(query) {
+        let Some(i) = names.iter().position(|known| urlencoded::is(name, known.as_bytes())) else {
+            continue;
+        };
+        if raw[i].replace(value).is_some() {
+            return Err(QueryError::Repeated(names[i]));
+        }
+    }
+    Ok(raw)
+}
+
+/// The key of the stream that is meant, if one is.
+fn stream(
+    id: Option<&[u8]>,
+    device: Option<&[u8]>,
+    arena: &mut Arena<Asked>,
+) -> Result<Option<Word<Asked>>, QueryError> {
+    match (id, device) {
+        (Some(id), device) => key(id, device, ["id", "device"], arena).map(Some),
+        (None, Some(_)) => Err(QueryError::Alone("device", "id")),
+        (None, None) => Ok(None),
+    }
+}
+
+fn length(raw: &[u8], arena: &mut Arena<Asked>) -> Result<Millis, QueryError> {
+    let written = word(raw, "hold", MAX_REASON, arena)?;
+    let text = std::str::from_utf8(arena.get(written)).unwrap_or_default();
+    Millis::parse(text).ok().filter(|length| *length <= MAX_HOLD).ok_or(QueryError::Hold)
+}
+
+fn word(
+    raw: &[u8],
+    name: &'static str,
+    most: usize,
+    arena: &mut Arena<Asked>,
+) -> Result<Word<Asked>, QueryError> {
+    let mark = arena.mark();
+    text(raw, name, most, arena)?;
+    Ok(arena.since(mark))
 }
 
 fn key(
@@ -115,15 +203,22 @@ mod tests {
     fn check(query: &str, expected: Result<(Option<&str>, Option<&str>), QueryError>) {
         let mut arena = Arena::default();
         let decoded = Query::decode(query.as_bytes(), &mut arena);
-        let show =
-            |word: Word<Asked>| String::from_utf8(arena.get(word).to_vec()).unwrap().replace('\0', "/");
-        let shown = decoded.map(|query| (query.key.map(show), query.replace.map(show)));
+        let show = |word| String::from_utf8_lossy(arena.get(word)).replace('\0', "/");
+        let shown = decoded.map(|query| {
+            let replace = match query.replace {
+                Replace::ByPolicy => None,
+                Replace::Oldest => Some(String::new()),
+                Replace::Stream(key) => Some(show(key)),
+            };
+            let switch = query.switch.then(|| "and switch".into());
+            (query.key.map(show), replace.or(switch))
+        });
         let expected = expected.map(|(key, replace)| (key.map(String::from), replace.map(String::from)));
         assert_eq!(shown, expected, "{query}");
     }
 
     #[test]
-    fn finds_the_four_parameters_and_ignores_the_rest() {
+    fn finds_the_parameters_and_ignores_the_rest() {
         for (query, key, replace) in [
             ("", None, None),
             ("id=V", Some("V"), None),
@@ -138,6 +233,9 @@ mod tests {
             ("id=V&replace", Some("V"), Some("")),
             ("id=V&replace=W", Some("V"), Some("W")),
             ("replaceDevice=tv&replace=W&id=V&device=pad", Some("V/pad"), Some("W/tv")),
+            ("id=V&device=tv&switch", Some("V/tv"), Some("and switch")),
+            ("switch=&id=V&device=tv", Some("V/tv"), Some("and switch")),
+            ("id=V&reason=%FF&hold=x&user=", Some("V"), None),
         ] {
             check(query, Ok((key, replace)));
         }
@@ -164,6 +262,9 @@ mod tests {
             ("id=%C2%85", QueryError::Control("id")),
             ("id=V&device=%09", QueryError::Control("device")),
             ("id=%4", QueryError::Percent),
+            ("id=V&switch", QueryError::Alone("switch", "device")),
+            ("id=V&device=tv&switch=no", QueryError::Value("switch")),
+            ("id=V&device=tv&switch&switch", QueryError::Repeated("switch")),
         ] {
             check(query, Err(fault));
         }
@@ -181,5 +282,45 @@ mod tests {
         check(format!("id={}xx", euros(85)), Some(QueryError::TooLong("id", 256)));
         check(format!("id=V&device={}", "x".repeat(64)), None);
         check(format!("id=V&device={}", "x".repeat(65)), Some(QueryError::TooLong("device", 64)));
+    }
+
+    #[test]
+    fn an_operator_gives_reasons_and_holds() {
+        #[track_caller]
+        fn check(query: &str, expected: Result<(&str, Option<u64>, Option<&str>), QueryError>) {
+            let mut arena = Arena::default();
+            let decoded = UserQuery::decode(query.as_bytes(), &mut arena);
+            let show = |word| String::from_utf8_lossy(arena.get(word)).into_owned();
+            let shown = decoded.map(|UserQuery { reason, hold, user, .. }| {
+                (show(reason), hold.map(Millis::millis), user.map(show))
+            });
+            let expected = expected.map(|(reason, hold, user)| (reason.into(), hold, user.map(String::from)));
+            assert_eq!(shown, expected, "{query}");
+        }
+        check("", Ok(("", None, None)));
+        check("reason=", Ok(("", None, None)));
+        check("reason=shared+account&hold=10m", Ok(("shared account", Some(600_000), None)));
+        check("hold=0s", Ok(("", Some(0), None)));
+        check("hold=30d&user=..", Ok(("", Some(2_592_000_000), Some(".."))));
+        check("id=V&switch=x&replace&replaceDevice=", Ok(("", None, None)));
+        check(&format!("reason={}", "x".repeat(200)), Ok((&"x".repeat(200), None, None)));
+        for (query, fault) in [
+            ("hold=31d", QueryError::Hold),
+            ("hold=2592000001ms", QueryError::Hold),
+            ("hold=-1s", QueryError::Hold),
+            ("hold=soon", QueryError::Hold),
+            ("hold=99999999999999999999d", QueryError::Hold),
+            ("hold=", QueryError::Empty("hold")),
+            ("hold=1s&hold=1s", QueryError::Repeated("hold")),
+            ("hold=1s&id=V", QueryError::Beside("hold", "id")),
+            ("reason=a%0Ab", QueryError::Control("reason")),
+            ("reason=%FF", QueryError::Utf8("reason")),
+            ("reason=a&reason=b", QueryError::Repeated("reason")),
+            ("user=", QueryError::Empty("user")),
+            ("device=tv", QueryError::Alone("device", "id")),
+        ] {
+            check(query, Err(fault));
+        }
+        check(&format!("reason={}", "x".repeat(201)), Err(QueryError::TooLong("reason", 200)));
     }
 }

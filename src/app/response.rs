@@ -330,6 +330,10 @@ fn problem(start: &mut ResponseStart, problem: Problem) -> Status {
         Problem::Method(allow) => {
             answer.field("Allow", allow.as_bytes());
         }
+        Problem::MediaType(accept) | Problem::ContentCoding(accept) => {
+            let (name, media_types) = accept.field();
+            answer.field(name, media_types.as_bytes());
+        }
         Problem::NoCapacity | Problem::Stopping | Problem::Unobserved => {
             answer.field("Retry-After", b"1");
         }

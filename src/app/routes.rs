@@ -6,18 +6,19 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::App;
 use super::auth::{self, Credentials, Failure};
-use super::body::{self, StreamUpdate};
+use super::body::{self, Accept, StreamUpdate};
 use super::counters::Counter;
 use super::exchange::{Plan, Reply, View};
 use super::problem::Problem;
-use super::query::Query;
+use super::query::{Query, UserQuery};
 use crate::codec::{text, urlencoded};
 use crate::http::Method;
 use crate::http::conn::Request;
 use crate::streams::arena::Word;
-use crate::streams::batch::{Action, Asked, Batch, Command, Replace};
+use crate::streams::batch::{Action, Asked, Batch, Command};
 
 const STREAM_METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
+const GATE_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, CONNECT, TRACE, OPTIONS";
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 const USER_METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 
@@ -30,43 +31,76 @@ impl App {
         batch: &mut Batch,
     ) -> Result<Plan, Problem> {
         match path(request) {
-            b"/" => {}
-            b"/healthz" => return fixed(request, Reply::Healthy),
-            _ => return Err(Problem::NoPath),
+            b"/" => self.route_stream(request, user, batch),
+            b"/gate" => self.route_gate(request, user, batch),
+            b"/healthz" => fixed(request, Reply::Healthy),
+            _ => Err(Problem::NoPath),
         }
+    }
+
+    /// `/`: the streams of the user who asks.
+    fn route_stream(
+        &self,
+        request: &Request,
+        user: &mut Word<Asked>,
+        batch: &mut Batch,
+    ) -> Result<Plan, Problem> {
         let method = match request.head.method {
             Method::Options => return Ok(Plan::Reply(Reply::Options(STREAM_METHODS))),
             Method::Unknown => return Err(Problem::UnknownMethod),
             Method::Put | Method::Connect | Method::Trace => return Err(Problem::Method(STREAM_METHODS)),
             method => method,
         };
-        let known = self.authenticate(request, batch).map_err(|_| Problem::Credentials)?;
-        *user = known.name();
-        let query =
-            Query::decode(request.get(request.head.query), &mut batch.arena).map_err(Problem::Query)?;
-        if query.key.is_none() && !matches!(method, Method::Get | Method::Head) {
+        let (known, Query { key, replace, switch }) = self.ask(request, user, batch)?;
+        if key.is_none() && !matches!(method, Method::Get | Method::Head) {
             return Err(Problem::IdMissing);
         }
         let action = match method {
             Method::Post => {
                 let StreamUpdate { position, .. } = update(request)?;
-                let replace = match query.replace {
-                    None => Replace::ByPolicy,
-                    Some(key) if key.is_empty() => Replace::Oldest,
-                    Some(key) => Replace::Stream(key),
-                };
-                Action::Start { position, replace, switch: false }
+                Action::Start { position, replace, switch }
             }
             Method::Patch => {
                 let StreamUpdate { position, playing } = update(request)?;
                 Action::Beat { position, playing }
             }
             Method::Delete => Action::End,
-            _ if query.key.is_some() => Action::Look,
+            _ if key.is_some() => Action::Look,
             _ => Action::List,
         };
-        let (user, key) = (known.name(), query.key.unwrap_or_default());
+        let (user, key) = (known.name(), key.unwrap_or_default());
         Ok(Plan::Ask(batch.push(Command { user, key, limit: known.limit(), action })))
+    }
+
+    /// `/gate`: a proxy asks before it serves a part of the video. It passes on whatever method the viewer's request has.
+    fn route_gate(
+        &self,
+        request: &Request,
+        user: &mut Word<Asked>,
+        batch: &mut Batch,
+    ) -> Result<Plan, Problem> {
+        match request.head.method {
+            Method::Options => return Ok(Plan::Reply(Reply::Options(GATE_METHODS))),
+            Method::Unknown => return Err(Problem::UnknownMethod),
+            _ => {}
+        }
+        let (known, Query { key, replace, switch }) = self.ask(request, user, batch)?;
+        let (user, key) = (known.name(), key.ok_or(Problem::IdMissing)?);
+        let action = Action::Gate { replace, switch };
+        Ok(Plan::Ask(batch.push(Command { user, key, limit: known.limit(), action })))
+    }
+
+    /// Who asks, and about what.
+    fn ask(
+        &self,
+        request: &Request,
+        user: &mut Word<Asked>,
+        batch: &mut Batch,
+    ) -> Result<(auth::User, Query), Problem> {
+        let known = self.authenticate(request, batch).map_err(|_| Problem::Credentials)?;
+        *user = known.name();
+        let query = Query::decode(request.get(request.head.query), &mut batch.arena);
+        Ok((known, query.map_err(Problem::Query)?))
     }
 
     /// The admin listener's calls.
@@ -93,7 +127,8 @@ impl App {
         }
     }
 
-    /// `/users/{user}[?id=…[&device=…]]`: what the user watches, and the end of it.
+    /// `/users/{user}[?id=…[&device=…]]`: what the user watches, and the end of it. `/users/?user=…` is the same for a user
+    /// called `..`, whom clients take out of a path.
     fn route_user(
         &self,
         request: &Request,
@@ -110,16 +145,20 @@ impl App {
             _ => return Err(Problem::Method(USER_METHODS)),
         };
         self.authorize(request, peer, changes, batch)?;
-        *user = decode_user(name, batch)?;
-        let query =
-            Query::decode(request.get(request.head.query), &mut batch.arena).map_err(Problem::Query)?;
-        let action = match (changes, query.key) {
-            (false, None) => Action::List,
-            (false, Some(_)) => Action::Look,
-            (true, _) => Action::Evict { message: Word::default() },
+        let query = UserQuery::decode(request.get(request.head.query), &mut batch.arena);
+        *user = match (name, &query) {
+            (b"", Ok(UserQuery { user: Some(user), .. })) => checked_user(*user, batch)?,
+            _ => decode_user(name, batch)?,
+        };
+        let UserQuery { key, reason: message, hold, .. } = query.map_err(Problem::Query)?;
+        let action = match (changes, key, hold) {
+            (false, None, _) => Action::List,
+            (false, Some(_), _) => Action::Look,
+            (true, _, None) => Action::Evict { message },
+            (true, _, Some(length)) => Action::Hold { length, message },
         };
         let limit = self.credentials.limit_of(batch.arena.get(*user), self.settings.limit);
-        Ok(Plan::Ask(batch.push(Command { user: *user, key: query.key.unwrap_or_default(), limit, action })))
+        Ok(Plan::Ask(batch.push(Command { user: *user, key: key.unwrap_or_default(), limit, action })))
     }
 
     fn authenticate(&self, request: &Request, batch: &mut Batch) -> Result<auth::User, Failure> {
@@ -194,12 +233,13 @@ fn update(request: &Request) -> Result<StreamUpdate, Problem> {
         // Nothing has no media type; `curl -d ''` would name one all the same.
         return Ok(StreamUpdate::default());
     }
+    let accept = if request.head.method == Method::Patch { Accept::Patch } else { Accept::Post };
     let coding = request.get(request.head.content_encoding);
     if !(coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")) {
-        return Err(Problem::ContentCoding);
+        return Err(Problem::ContentCoding(accept));
     }
-    if !body::is_json(request.get(request.head.content_type)) {
-        return Err(Problem::MediaType);
+    if !body::is_json(request.get(request.head.content_type), accept) {
+        return Err(Problem::MediaType(accept));
     }
     StreamUpdate::decode(request.body.unwrap_or_default()).map_err(Problem::Body)
 }
@@ -213,7 +253,10 @@ fn decode_user(name: &[u8], batch: &mut Batch) -> Result<Word<Asked>, Problem> {
         }
         urlencoded::decode(part, batch.arena.bytes()).map_err(|_| Problem::User)?;
     }
-    let word = batch.arena.since(mark);
+    checked_user(batch.arena.since(mark), batch)
+}
+
+fn checked_user(word: Word<Asked>, batch: &Batch) -> Result<Word<Asked>, Problem> {
     if text::is_user_id(batch.arena.get(word)) { Ok(word) } else { Err(Problem::User) }
 }
 

@@ -62,6 +62,8 @@ pub struct Config {
     pub lease: Millis,
     /// What happens to the start of a stream too many.
     pub when_full: WhenFull,
+    /// Whether a start that names a device ends what else that device has.
+    pub one_per_device: bool,
     /// Where a player goes next.
     pub endpoint: Template,
     /// The origins whose pages may call from a browser; `None` for those of no other origin than the server's.

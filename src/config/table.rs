@@ -86,6 +86,16 @@ pub(super) const OPTIONS: &[Opt] = &[
         set: |config, text| choice(text, &POLICIES).map(|policy| config.when_full = policy),
     },
     Opt {
+        name: "one-per-device",
+        value: None,
+        default: None,
+        help: "A start that names a device ends what else that device has",
+        set: |config, _| {
+            config.one_per_device = true;
+            Ok(())
+        },
+    },
+    Opt {
         name: "endpoint",
         value: Some("TEMPLATE"),
         default: Some("/?id={id}"),
@@ -207,6 +217,7 @@ impl Config {
             limit: 0,
             lease: Millis::ZERO,
             when_full: WhenFull::Refuse,
+            one_per_device: false,
             endpoint: Template::default(),
             cors: None,
             proxies: Proxies::default(),

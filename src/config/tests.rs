@@ -54,6 +54,7 @@ fn has_the_defaults_of_the_contract() {
         limit: 3,
         lease: Millis::from_secs(90),
         when_full: WhenFull::Refuse,
+        one_per_device: false,
         endpoint: Template::parse("/?id={id}").unwrap(),
         cors: None,
         proxies: Proxies::default(),
@@ -94,6 +95,7 @@ fn sets_each_option_by_flag_and_by_variable() {
     check("--limit 0", "LIMIT=0", |c| c.limit = 0);
     check("--limit 1000", "LIMIT=1000", |c| c.limit = 1000);
     check("--lease 5m", "LEASE=5m", |c| c.lease = Millis::from_secs(300));
+    check("--one-per-device", "ONE_PER_DEVICE=1", |c| c.one_per_device = true);
     check("--when-full refuse", "WHEN_FULL=refuse", |c| c.when_full = WhenFull::Refuse);
     check("--when-full report", "WHEN_FULL=report", |c| c.when_full = WhenFull::Report);
     check("--when-full replace-oldest", "WHEN_FULL=replace-oldest", |c| {

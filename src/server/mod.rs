@@ -186,11 +186,11 @@ impl Server {
 
 /// The store that `--store` names, and where the clock of its leases goes on.
 fn open(config: &Config) -> (Arc<dyn Store>, Timestamp) {
-    let Config { lease, when_full, .. } = *config;
+    let Config { lease, when_full, one_per_device, .. } = *config;
     match config.store {
         StoreKind::Memory => {
             let adopt_until = clock::FIRST + lease;
-            let policy = Policy { lease, when_full, one_per_device: false, adopt_until };
+            let policy = Policy { lease, when_full, one_per_device, adopt_until };
             (Arc::new(Memory::new(policy)), clock::FIRST)
         }
     }

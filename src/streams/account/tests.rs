@@ -401,6 +401,260 @@ fn looking_changes_and_renews_nothing() {
     ]);
 }
 
+#[test]
+fn a_switch_ends_what_else_the_device_has() {
+    Script::new(WhenFull::Refuse).check(&[
+        (0, "start a/tv", "Started 1 yes 0:00 90s"),
+        (0, "start b/pad", "Started 2 yes 0:00 90s"),
+        (0, "start c", "Started 3 yes 0:00 90s"),
+        (1, "start d/tv", "Full 3 no wait 89s [a/tv 0:00 89s] [b/pad 0:00 89s] [c 0:00 89s]"),
+        (1, "start d/tv switch", "Started 3 yes 0:00 90s other a/tv replaced 1"),
+        (2, "beat a/tv", "Gone(Replaced) 3 no other d/tv"),
+        // What is paused ends too; of those that end the first that played is named.
+        (2, "beat d/tv pause", "Renewed 2 yes 0:00 paused 90s"),
+        (3, "start e/tv", "Started 3 yes 0:00 90s"),
+        (3, "start f/tv switch", "Started 3 yes 0:00 90s other e/tv replaced 2"),
+        (4, "beat d/tv", "Gone(Replaced) 3 no other f/tv"),
+        (4, "beat f/tv pause", "Renewed 2 yes 0:00 paused 90s"),
+        (4, "start g/tv switch", "Started 3 yes 0:00 90s other f/tv replaced 1"),
+        // Restarting what plays, or resuming what is paused, is a switch as well.
+        (5, "end c", "Ended 2 yes"),
+        (5, "start h/tv", "Started 3 yes 0:00 90s"),
+        (5, "start g/tv switch", "Renewed 2 yes 0:00 90s other h/tv replaced 1"),
+        (5, "start g/tv switch", "Renewed 2 yes 0:00 90s"),
+        (6, "list", "Info 2 yes [b/pad 0:00 84s] [g/tv 0:00 89s]"),
+    ]);
+}
+
+#[test]
+fn a_switch_comes_before_the_limit_and_before_a_replacement() {
+    Script::new(WhenFull::Refuse).check(&[
+        (0, "start a/tv", "Started 1 yes 0:00 90s"),
+        (0, "start b", "Started 2 yes 0:00 90s"),
+        (0, "start c", "Started 3 yes 0:00 90s"),
+        (1, "start d/tv over b switch", "Started 3 yes 0:00 90s other a/tv replaced 1"),
+        (2, "start e/tv over b switch limit 2", "Started 2 yes 0:00 90s other b replaced 2"),
+        // A refused start changes nothing: no switch and no replacement.
+        (3, "start f/tv switch limit 1", "Full 2 no wait 87s [c 0:00 87s] [e/tv 0:00 89s]"),
+    ]);
+}
+
+#[test]
+fn a_refused_start_changes_nothing() {
+    let mut script = Script::new(WhenFull::Refuse).check(&[
+        (0, "start a/tv", "Started 1 yes 0:00 90s"),
+        (0, "start b/tv", "Started 2 yes 0:00 90s"),
+        (0, "start c", "Started 3 yes 0:00 90s"),
+        (0, "beat a/tv pause", "Renewed 2 yes 0:00 paused 90s"),
+        (0, "end c", "Ended 1 yes"),
+        (0, "start d", "Started 2 yes 0:00 90s"),
+    ]);
+    for command in [
+        "start e/tv switch limit 1",
+        "start e/tv over d switch limit 0",
+        "start e/tv over b/tv switch limit 1",
+        "start c limit 2",
+        "start c over x limit 2",
+        "start c over oldest limit 0",
+        "gate c",
+        "gate e/tv switch limit 1",
+    ] {
+        let before = script.account.clone();
+        let said = script.run(1, command);
+        assert!(said.starts_with("Full 2 no") || said.starts_with("Gone(Stopped) 2"), "{command}: {said}");
+        assert_eq!((&before, script.change), (&script.account, Change::None), "{command}");
+    }
+}
+
+#[test]
+fn one_per_device_makes_every_start_that_names_a_device_a_switch() {
+    let mut script = Script::new(WhenFull::Refuse);
+    (script.policy.one_per_device, script.policy.adopt_until) = (true, Timestamp::from_millis(1));
+    script.check(&[
+        (0, "beat a/tv", "Renewed 1 yes 0:00 90s adopted"),
+        (0, "beat b/tv", "Renewed 1 yes 0:00 90s other a/tv adopted replaced 1"),
+        (1, "start c/tv", "Started 1 yes 0:00 90s other b/tv replaced 1"),
+        (1, "gate d/tv", "Started 1 yes 0:00 90s other c/tv replaced 1"),
+        (1, "start e", "Started 2 yes 0:00 90s"),
+        (1, "start f", "Started 3 yes 0:00 90s"),
+        (1, "start g/tv", "Started 3 yes 0:00 90s other d/tv replaced 1"),
+        (1, "start h/pad", "Full 3 no wait 90s [e 0:00 90s] [f 0:00 90s] [g/tv 0:00 90s]"),
+        // A heartbeat is no start.
+        (1, "beat g/tv pause", "Renewed 2 yes 0:00 paused 90s"),
+    ]);
+}
+
+#[test]
+fn a_held_user_starts_nothing_and_is_told_why_afterwards() {
+    Script::new(WhenFull::ReplaceOldest).check(&[
+        (0, "start a", "Started 1 yes 0:00 90s"),
+        (0, "start b", "Started 2 yes 0:00 90s"),
+        (0, "beat b pause", "Renewed 1 yes 0:00 paused 90s"),
+        (1, "hold 600 saying sharing", "Ended 0 no other sharing wait 600s"),
+        (2, "list", "Info 0 no other sharing wait 599s"),
+        (2, "look a", "Info 0 no"),
+        (2, "start a", "Held 0 no other sharing wait 599s"),
+        (2, "start c over oldest", "Held 0 no other sharing wait 599s"),
+        (2, "gate a", "Held 0 no other sharing wait 599s"),
+        (2, "beat a", "Held 0 no other sharing wait 599s"),
+        (2, "beat x pause", "Held 0 no other sharing wait 599s"),
+        (2, "end a", "Unknown 0 no"),
+        (3, "evict all", "Ended 0 no other sharing wait 598s"),
+        // It lasts longer than a lease, and what it ended is remembered for one lease more.
+        (600, "list", "Info 0 no other sharing wait 1s"),
+        (601, "beat a", "Gone(Operator) 0 yes other sharing"),
+        (690, "beat b", "Gone(Operator) 0 yes other sharing"),
+        (690, "start b", "Started 1 yes 0:00 90s"),
+        (691, "beat a", "Unknown 1 yes"),
+    ]);
+}
+
+#[test]
+fn a_hold_is_lifted_or_made_longer() {
+    Script::new(WhenFull::Refuse).check(&[
+        (0, "start a", "Started 1 yes 0:00 90s"),
+        // There is nothing to lift, and lifting ends nothing.
+        (0, "hold 0", "Ended 1 yes [a 0:00 90s]"),
+        (0, "hold 50", "Ended 0 no wait 50s"),
+        (1, "hold 1000 saying longer", "Ended 0 no other longer wait 1000s"),
+        (900, "beat a", "Held 0 no other longer wait 101s"),
+        (901, "hold 0", "Ended 0 yes"),
+        (902, "beat a", "Gone(Operator) 0 yes"),
+        (902, "start b", "Started 1 yes 0:00 90s"),
+        (991, "beat a", "Unknown 1 yes"),
+    ]);
+}
+
+#[test]
+fn the_gate_starts_resumes_and_renews_but_not_what_was_ended_on_purpose() {
+    Script::new(WhenFull::Refuse).check(&[
+        (0, "gate a", "Started 1 yes 0:00 90s"),
+        (0, "beat a at 60", "Renewed 1 yes 1:00 90s"),
+        (10, "gate a", "Renewed 1 yes 1:00 90s"),
+        (11, "beat a pause", "Renewed 0 yes 1:00 paused 90s"),
+        (12, "gate a", "Renewed 1 yes 1:00 90s"),
+        (12, "beat a pause", "Renewed 0 yes 1:00 paused 90s"),
+        (13, "start b", "Started 1 yes 0:00 90s"),
+        (13, "gate a limit 1", "Full 1 no wait 90s [a 1:00 paused 89s] [b 0:00 90s]"),
+        (13, "gate c limit 1", "Full 1 no wait 90s [a 1:00 paused 89s] [b 0:00 90s]"),
+        (13, "gate c over b limit 1", "Started 1 yes 0:00 90s other b replaced 1"),
+        (14, "gate b", "Gone(Replaced) 1 yes other c"),
+        (14, "end c", "Ended 0 yes"),
+        (14, "gate c", "Gone(Stopped) 0 yes"),
+        (103, "gate b", "Started 1 yes 0:00 90s expired 1"),
+    ]);
+    Script::new(WhenFull::ReplaceOldest).check(&[
+        (0, "gate a limit 1", "Started 1 yes 0:00 90s"),
+        (0, "gate b limit 1", "Started 1 yes 0:00 90s other a replaced 1"),
+        (1, "gate a limit 1", "Gone(Replaced) 1 no other b"),
+        (1, "evict b saying no", "Ended 0 yes"),
+        (1, "gate b", "Gone(Operator) 0 yes other no"),
+    ]);
+}
+
+#[test]
+fn a_limit_of_zero_is_a_suspended_account_under_every_policy() {
+    for when_full in [WhenFull::Refuse, WhenFull::ReplaceOldest, WhenFull::Report] {
+        let mut script = Script::new(when_full);
+        script.policy.adopt_until = Timestamp::from_millis(1);
+        script.check(&[
+            (0, "look a limit 0", "Info 0 no"),
+            (0, "beat x limit 0", "Full 0 no"),
+            (1, "start a limit 0", "Full 0 no"),
+            (1, "start a over oldest limit 0", "Full 0 no"),
+            (1, "gate a limit 0", "Full 0 no"),
+            (1, "list all limit 0", "Info 0 no"),
+            // What played before goes on until it ends, and a pause ends it for good.
+            (2, "start a limit 1", "Started 1 yes 0:00 90s"),
+            (3, "beat a limit 0", "Renewed 1 yes 0:00 90s"),
+            (3, "start b limit 0", "Full 1 no wait 90s excess 2 [a 0:00 90s]"),
+            (4, "beat a pause limit 0", "Renewed 0 no 0:00 paused 90s"),
+            (5, "beat a resume limit 0", "Full 0 no [a 0:00 paused 90s]"),
+            (5, "start a limit 0", "Full 0 no [a 0:00 paused 90s]"),
+        ]);
+    }
+}
+
+#[test]
+fn a_lowered_limit_says_how_many_have_to_end() {
+    let mut script = Script::new(WhenFull::Refuse);
+    (0..5).for_each(|i| drop(script.run(0, &format!("start v{i} limit 5"))));
+    for (command, excess) in [
+        ("start w", "excess 3"),
+        ("start w over v0", "excess 3"),
+        ("start w over x", "excess 3"),
+        ("start w limit 5", "s [v0"),
+        ("start w limit 4 over v0", "excess 2"),
+    ] {
+        let said = script.run(0, command);
+        assert!(said.starts_with("Full 5 no") && said.contains(excess), "{command}: {said}");
+    }
+}
+
+#[test]
+fn a_resumption_that_is_refused_renews_all_the_same() {
+    let mut script = Script::new(WhenFull::Refuse).check(&[
+        (0, "start a", "Started 1 yes 0:00 90s"),
+        (0, "beat a pause", "Renewed 0 yes 0:00 paused 90s"),
+        (1, "start b limit 1", "Started 1 yes 0:00 90s"),
+        (89, "beat a at 9 resume limit 1", "Full 1 no wait 2s [a 0:09 paused 90s] [b 0:00 2s]"),
+    ]);
+    assert_eq!(script.change, Change::Lease);
+    assert_eq!(script.run(178, "list"), "Info 0 yes [a 0:09 paused 1s] expired 1");
+}
+
+#[test]
+fn of_streams_that_end_in_one_millisecond_the_last_sixteen_are_remembered() {
+    for ends in ["each", "evict all", "hold 1"] {
+        let mut script = Script::new(WhenFull::Refuse);
+        (0..=MAX_ENDED).for_each(|i| drop(script.run(0, &format!("start v{i} limit 100"))));
+        // The stream that started last ends first.
+        match ends {
+            "each" => (0..=MAX_ENDED).rev().for_each(|i| drop(script.run(1, &format!("end v{i}")))),
+            all => drop(script.run(1, all)),
+        }
+        let forgotten = if ends == "each" { MAX_ENDED } else { 0 };
+        assert_eq!(ended(&script.account), MAX_ENDED);
+        for i in 0..=MAX_ENDED {
+            let gone = script.run(2, &format!("beat v{i}")).starts_with("Gone");
+            assert_eq!(gone, i != forgotten, "v{i} after {ends}");
+        }
+    }
+}
+
+#[test]
+fn a_thousand_play_at_most_whatever_the_policy() {
+    let mut script = Script::new(WhenFull::Report);
+    script.run(0, "start paused");
+    script.run(0, "beat paused pause");
+    (0..MAX_PLAYING).for_each(|i| drop(script.run(0, &format!("start v{i}"))));
+    let said = script.run(0, "beat paused resume");
+    assert!(said.starts_with("Full 1000 no"), "{said:.80}");
+    assert!(script.run(0, "look paused").starts_with("Info 1000 yes"));
+    script.run(0, "end v0");
+    assert_eq!(script.run(0, "beat paused resume"), "Renewed 1000 yes 0:00 90s over-limit");
+}
+
+#[test]
+fn an_account_says_when_it_can_be_forgotten() {
+    for (commands, secs) in [
+        (&["look a"][..], None),
+        (&["start a"], Some(90)),
+        (&["start a", "end a"], Some(90)),
+        (&["start a", "hold 600"], Some(690)),
+        (&["hold 600"], Some(600)),
+        (&["hold 600", "hold 0"], None),
+    ] {
+        let mut script = Script::new(WhenFull::Refuse);
+        commands.iter().for_each(|command| drop(script.run(0, command)));
+        let forgotten = script.account.forgotten_at();
+        assert_eq!(forgotten, secs.map(|secs: u64| Timestamp::from_millis(secs * 1000)), "{commands:?}");
+        assert_eq!(script.account.tally().is_none(), secs.is_none());
+        script.account.expire(forgotten.unwrap_or_default());
+        assert_eq!(script.account, Account::default());
+    }
+}
+
 /// Whatever is asked in whatever order, the count never exceeds the limit and the bounds hold.
 #[test]
 fn no_sequence_of_commands_breaks_the_bounds() {
@@ -415,16 +669,20 @@ fn no_sequence_of_commands_breaks_the_bounds() {
             (seed >> 20) % n
         };
         let mut secs = 0;
-        for _ in 0..50_000 {
+        for _ in 0..20_000 {
             secs += below(3) / 2 * below(20);
             let (a, b) = (below(40), below(40));
-            let command = match below(12) {
-                0..=3 => format!("start v{a}"),
-                4 => format!("start v{a} over v{b}"),
-                5 => format!("start v{a} over oldest"),
-                6 | 7 => format!("beat v{a}"),
-                8 | 9 => format!("beat v{a} pause"),
-                10 => format!("beat v{a} resume"),
+            let command = match below(16) {
+                0 => format!("start v{a}/d{} switch", below(3)),
+                1 => format!("gate v{a}/d{}", below(3)),
+                2 => format!("evict v{a}/d{} saying no", below(3)),
+                3 if below(50) == 0 => format!("hold {}", below(30)),
+                3 => format!("start v{a}"),
+                4 | 5 => format!("start v{a} over v{b}"),
+                6 => format!("start v{a} over oldest"),
+                7..=9 => format!("beat v{a}"),
+                10..=12 => format!("beat v{a} pause"),
+                13 => format!("beat v{a} resume"),
                 _ => format!("end v{a}"),
             };
             let said = script.run(secs, &command);
