@@ -14,7 +14,7 @@ use super::auth::Failure;
 use crate::http::Method;
 use crate::http::status::Status;
 use crate::http::timeouts::Timeout;
-use crate::streams::batch::{Entry, Notes, Outcome, Replace, Verdict};
+use crate::streams::batch::{Command, Entry, Notes, Outcome, Replace, Verdict};
 
 /// One name in `/metrics`, and all numbers that stand under it.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,7 @@ counters! {
     Requests, Counter, "streamer_requests_total", "Requests answered, by method and status.",
         &[Label { name: "method", values: &labels(&METHODS) }, Label { name: "status", values: &Status::DIGITS }];
     Durations, Histogram, "streamer_request_duration_seconds",
-        "From the first byte of a request read to its answer made.", &[];
+        "From a request read whole to its response made.", &[];
     Unavailable, Counter, "streamer_unavailable_total", "Commands answered 503 because the store could not.", &[];
     AuthFailures, Counter, "streamer_auth_failures_total", "Requests refused for their credentials, by cause.",
         &[Label { name: "cause", values: &labels(&Failure::ALL) }];
@@ -215,14 +215,11 @@ impl Counters {
 
     /// Counts what became of a command.
     pub fn decided(&self, Entry { command, outcome }: &Entry) {
-        let Outcome { verdict, count, notes, .. } = *outcome;
+        let Outcome { verdict, notes, .. } = *outcome;
+        self.asked(command, outcome);
         match verdict {
-            Verdict::Started => {
-                self.bump(Counter::Admissions, 0);
-                self.asked(count + u32::from(notes.replaced));
-            }
+            Verdict::Started => self.bump(Counter::Admissions, 0),
             Verdict::Full => {
-                self.asked(count + 1);
                 let by_name = matches!(command.action.replaces(), Some(Replace::Stream(_)));
                 let refused = if by_name { Refused::ByName } else { Refused::ByPolicy };
                 self.bump(Counter::Refusals, refused as usize);
@@ -233,17 +230,23 @@ impl Counters {
         if notes == Notes::default() {
             return;
         }
-        if notes.adopted {
-            self.asked(count);
-        }
         self.add(Counter::Adoptions, 0, notes.adopted.into());
         self.add(Counter::Replacements, 0, notes.replaced.into());
         self.add(Counter::Expirations, 0, notes.expired.into());
         self.add(Counter::Refusals, Refused::Reported as usize, notes.over_limit.into());
     }
 
-    /// Counts a start with which the user would have played `playing` streams.
-    fn asked(&self, playing: u32) {
+    /// Counts a start, let in or not, under how many streams the user would have played with it.
+    fn asked(&self, command: &Command, outcome: &Outcome) {
+        let playing = match (outcome.verdict, outcome.excess) {
+            (Verdict::Started, 0) => outcome.count,
+            (Verdict::Renewed, 0) if outcome.notes.adopted => outcome.count,
+            (Verdict::Started, excess) => command.limit + u32::from(excess),
+            (Verdict::Full, excess) if command.action.replaces().is_some() => {
+                command.limit + u32::from(excess)
+            }
+            _ => return,
+        };
         let most = COUNTED[Counter::Starts as usize].width();
         self.bump(Counter::Starts, (playing as usize).clamp(1, most) - 1);
     }
@@ -339,20 +342,21 @@ mod tests {
         counters.answered(Method::Patch, Status::Gone, 40);
         let start = |replace| Action::Start { position: None, replace, switch: false };
         let notes = Notes { over_limit: true, replaced: 2, expired: 3, ..Notes::default() };
-        for (replace, verdict, count, notes) in [
-            (Replace::ByPolicy, Verdict::Started, 1, notes),
-            (Replace::ByPolicy, Verdict::Started, 900, Notes::default()),
-            (Replace::ByPolicy, Verdict::Renewed, 2, Notes { adopted: true, ..Notes::default() }),
-            (Replace::ByPolicy, Verdict::Full, 3, Notes::default()),
-            (Replace::Stream(Default::default()), Verdict::Full, 0, Notes::default()),
-            (Replace::ByPolicy, Verdict::Renewed, 1, Notes::default()),
+        let adopted = Notes { adopted: true, ..Notes::default() };
+        for (replace, verdict, excess, notes) in [
+            (Replace::ByPolicy, Verdict::Started, 0, Notes::default()),
+            (Replace::ByPolicy, Verdict::Started, 900, notes),
+            (Replace::ByPolicy, Verdict::Renewed, 0, adopted),
+            (Replace::ByPolicy, Verdict::Full, 1, Notes::default()),
+            (Replace::Stream(Default::default()), Verdict::Full, 2, Notes::default()),
+            (Replace::ByPolicy, Verdict::Renewed, 0, Notes::default()),
             (Replace::ByPolicy, Verdict::Unavailable, 0, Notes::default()),
         ] {
             let (user, key) = Default::default();
             let command = Command { user, key, limit: 3, action: start(replace) };
             counters.decided(&Entry {
                 command,
-                outcome: Outcome { verdict, count, notes, ..Outcome::default() },
+                outcome: Outcome { verdict, excess, count: 2, notes, ..Outcome::default() },
             });
         }
         let sum: Sum = [&counters].into_iter().collect();
@@ -361,7 +365,7 @@ mod tests {
         let durations = sum.all(Counter::Durations);
         assert_eq!((durations[1], durations[BOUNDS.len() + 1]), (2, 70));
         assert_eq!(sum.all(Counter::Refusals), [1, 1, 1]);
-        assert_eq!(sum.all(Counter::Starts), [1, 1, 1, 1, 0, 0, 0, 1]);
+        assert_eq!(sum.all(Counter::Starts), [0, 2, 0, 1, 1, 0, 0, 1]);
         for (counter, expected) in [
             (Counter::Admissions, 2),
             (Counter::Adoptions, 1),

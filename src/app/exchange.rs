@@ -55,6 +55,9 @@ impl Turn {
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
     pub(super) source: Source,
+    /// When it had been read whole, in microseconds of the steady clock: what the server takes is counted from here, since a
+    /// client may send as slowly as it likes.
+    pub(super) complete: u64,
     pub(super) method: Method,
     pub(super) persistence: Persistence,
     pub(super) request_id: Word<Noted>,
@@ -104,6 +107,8 @@ pub enum View {
     Metrics,
     /// Everything counted, for the page.
     Stats,
+    /// The last ten minutes, for the page's charts.
+    History,
 }
 
 impl Exchange {
@@ -111,6 +116,7 @@ impl Exchange {
     pub fn interim(source: Source) -> Self {
         Self {
             source,
+            complete: source.arrived,
             method: Method::Unknown,
             persistence: Persistence::Keep,
             request_id: Word::default(),

@@ -49,6 +49,8 @@ pub mod metrics;
 
 pub mod stats;
 
+pub mod history;
+
 pub mod page;
 
 use core::net::SocketAddr;
@@ -110,6 +112,7 @@ pub fn render(view: View, snapshot: &Snapshot, settings: &Settings) -> Vec<u8> {
     match view {
         View::Metrics => metrics::write(snapshot, &mut out),
         View::Stats => stats::write(snapshot, settings, &mut out),
+        View::History => snapshot.history.write(&mut out),
     }
     out
 }
@@ -131,13 +134,15 @@ pub struct App {
     /// The fields that all answers of a second share, for each [`Side`].
     common: [CommonFields; 2],
     now: Now,
+    /// The steady clock at the beginning of the turn, in microseconds.
+    micros: u64,
     /// Lines of the access log, to be taken away by the worker.
     pub lines: Vec<u8>,
     last_date: log::LastDate,
 }
 
 impl App {
-    /// A worker's view, which counts into `counters` leaves its latest events in `recent`, and notes users in `usage`.
+    /// A worker's view, which counts into `counters`, leaves its latest events in `recent`, and notes users in `usage`.
     pub fn new(
         settings: Arc<Settings>,
         credentials: Arc<Credentials>,
@@ -159,14 +164,15 @@ impl App {
             ids,
             common,
             now,
+            micros: 0,
             lines,
             last_date: log::LastDate::default(),
         }
     }
 
-    /// Begins a turn: from here on it is `now`.
-    pub fn begin(&mut self, now: Now) {
-        self.now = now;
+    /// Begins a turn: from here on it is `now`, and `micros` on the steady clock.
+    pub fn begin(&mut self, now: Now, micros: u64) {
+        (self.now, self.micros) = (now, micros);
         self.common.iter_mut().for_each(|common| common.refresh(now.wall));
     }
 
@@ -254,7 +260,7 @@ impl App {
 
     /// An exchange with what the head says of itself, as far as there is one.
     fn exchange(&mut self, source: Source, known: Option<(&Head, &[u8])>, turn: &mut Turn) -> Exchange {
-        let mut exchange = Exchange::interim(source);
+        let mut exchange = Exchange { complete: self.micros, ..Exchange::interim(source) };
         if let Some((head, bytes)) = known {
             exchange.method = head.method;
             exchange.origin = self.granted(source.side, head, bytes, &mut turn.texts);
@@ -316,7 +322,7 @@ impl App {
     fn record(&mut self, exchange: &Exchange, status: Status, micros: u64, turn: &Turn) {
         let Turn { batch, texts } = turn;
         let took = micros.saturating_sub(exchange.source.arrived);
-        self.counters.answered(exchange.method, status, took);
+        self.counters.answered(exchange.method, status, micros.saturating_sub(exchange.complete));
         let mut count = None;
         if let Plan::Ask(entry) = exchange.plan {
             let entry = &batch.entries[entry as usize];

@@ -43,7 +43,10 @@ mod tests {
             assert!(element(TEXT, tag).len() > 100);
         }
         for inline in [" style=", " onclick=", " onload=", "javascript:", "http://", "https://"] {
-            let found = TEXT.replace("http://www.w3.org/2000/svg", "").contains(inline);
+            let found = TEXT
+                .replace("http://www.w3.org/2000/svg", "")
+                .replace("'http://${host}/", "")
+                .contains(inline);
             assert!(!found, "{inline}");
         }
     }

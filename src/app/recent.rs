@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use super::Side;
-use crate::streams::batch::{Batch, Entry, Verdict, id_and_device};
+use crate::streams::batch::{Action, Batch, Entry, Verdict, id_and_device};
 use crate::streams::name::Name;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 /// How many are kept: of each worker, and on the page.
 pub const MAX_EVENTS: usize = 128;
@@ -24,6 +24,10 @@ pub enum What {
     Replaced,
     /// An operator ended one stream, or all of them.
     Ended,
+    /// An operator ended all of them, and lets none start for a while.
+    Held,
+    /// An operator lets them start again.
+    Lifted,
 }
 
 /// One event.
@@ -96,8 +100,12 @@ impl Recent {
 fn what(side: Side, entry: &Entry) -> Option<What> {
     let (verdict, notes) = (entry.outcome.verdict, entry.outcome.notes);
     match verdict {
-        Verdict::Full => Some(What::Refused),
-        Verdict::Ended if side == Side::Admin => Some(What::Ended),
+        Verdict::Full | Verdict::Held => Some(What::Refused),
+        Verdict::Ended if side == Side::Admin => Some(match entry.command.action {
+            Action::Hold { length, .. } if length > Millis::ZERO => What::Held,
+            Action::Hold { .. } => What::Lifted,
+            _ => What::Ended,
+        }),
         Verdict::Started | Verdict::Renewed if notes.over_limit => Some(What::Reported),
         Verdict::Started | Verdict::Renewed if notes.replaced > 0 => Some(What::Replaced),
         _ => None,
@@ -117,7 +125,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::batch::{Action, Command, Notes, Outcome, Replace};
+    use crate::streams::batch::{Command, Notes, Outcome, Replace};
 
     const START: Action = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
 

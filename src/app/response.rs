@@ -301,7 +301,7 @@ pub(super) fn view(start: &mut ResponseStart, view: View, page: Option<&[u8]>) -
     let Some(page) = page else { return problem(start, Problem::Unobserved) };
     let media_type = match view {
         View::Metrics => metrics::MEDIA_TYPE,
-        View::Stats => JSON,
+        View::Stats | View::History => JSON,
     };
     start.status(Status::Ok).body(media_type, |out| out.extend_from_slice(page));
     Status::Ok

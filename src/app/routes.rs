@@ -120,6 +120,10 @@ impl App {
                 self.authorize(request, peer, false, batch)?;
                 observed(request, View::Stats)
             }
+            b"/history" => {
+                self.authorize(request, peer, false, batch)?;
+                observed(request, View::History)
+            }
             path => match path.strip_prefix(b"/users/") {
                 Some(name) => self.route_user(request, name, peer, user, batch),
                 None => Err(Problem::NoPath),

@@ -3,7 +3,10 @@
 //! *Invariant:* a number is in [`COUNTED`](super::counters::COUNTED), in `MEASURED`, or among the store's own, once; what
 //! shows numbers walks [`Snapshot::families`] and [`Snapshot::store`].
 
+use core::net::SocketAddr;
+
 use super::counters::{Counter, Family, Kind, Label, Sum};
+use super::history::History;
 use super::recent::Event;
 use crate::store::{Census, Measure, PLAYING_KINDS};
 use crate::time::{Millis, Timestamp};
@@ -23,12 +26,20 @@ pub struct Snapshot {
     pub sum: Sum,
     /// What the store holds; None where it cannot say.
     pub census: Option<Census>,
+    /// What the store is.
+    pub store_name: String,
+    /// Whether it can carry commands out.
+    pub store_is_up: bool,
     /// What the store itself counts and measures, the numbers of a family behind each other.
     pub store: Vec<Measure>,
     /// Turns that wait for the store.
     pub parked: u64,
     /// Time taken out of the steady clock because the whole process stood still.
     pub stalled: Millis,
+    /// How often the credentials were read again: taken, and refused.
+    pub reloads: [u64; 2],
+    /// Whether the last of these readings was refused.
+    pub reload_failing: bool,
     /// How many client connections there may be.
     pub max_connections: usize,
     /// The server's limit, for how many users sit at it.
@@ -39,6 +50,12 @@ pub struct Snapshot {
     pub peaks: [[u64; PLAYING_KINDS]; 2],
     /// The latest events, newest first.
     pub latest: Vec<Event>,
+    /// The last ten minutes.
+    pub history: History,
+    /// Where clients connect; None before that is known.
+    pub listen: Option<SocketAddr>,
+    /// What clients show: `open`, `users` or `secret`.
+    pub credentials: &'static str,
 }
 
 /// The process as its system sees it.
@@ -67,6 +84,7 @@ const NONE: &[Label] = &[];
 const VERSION: &[Label] = &[Label { name: "version", values: &[env!("CARGO_PKG_VERSION")] }];
 const STATE: &[Label] = &[Label { name: "state", values: &["playing", "paused"] }];
 const KINDS: [&str; PLAYING_KINDS] = ["0", "1", "2", "3", "4", "5", "6", "7", "8+"];
+const RESULT: &[Label] = &[Label { name: "result", values: &["taken", "refused"] }];
 const PLAYING: &[Label] = &[Label { name: "playing", values: &KINDS }];
 const PEAK: &[Label] =
     &[Label { name: "day", values: &["today", "yesterday"] }, Label { name: "peak", values: &KINDS }];
@@ -80,7 +98,7 @@ const fn gauge(name: &'static str, help: &'static str, labels: &'static [Label])
 }
 
 /// Everything that is measured when somebody looks.
-const MEASURED: [Measured; 19] = [
+const MEASURED: [Measured; 22] = [
     (gauge("streamer_build_info", "Always 1; the version is in the label.", VERSION), |_| one(1)),
     (gauge("streamer_ready", "Whether requests should be sent here: 0 while stopping.", NONE), |s| {
         one(s.ready)
@@ -126,6 +144,19 @@ const MEASURED: [Measured; 19] = [
     }),
     (gauge("process_threads", "Threads.", NONE), |s| one(s.process?.threads as f64)),
     (gauge("streamer_workers", "Worker threads.", NONE), |s| one(s.workers as f64)),
+    (gauge("streamer_store_up", "Whether the store can carry commands out.", NONE), |s| one(s.store_is_up)),
+    (
+        family("streamer_reloads_total", Kind::Counter, "How often credentials were read again.", RESULT),
+        |s| Some(s.reloads.map(|n| n as f64).to_vec()),
+    ),
+    (
+        gauge(
+            "streamer_reload_failing",
+            "Whether the last reload failed, so that the old files are in force.",
+            NONE,
+        ),
+        |s| one(s.reload_failing),
+    ),
     (gauge("streamer_parked_turns", "Turns of workers that wait for the store.", NONE), |s| {
         one(s.parked as f64)
     }),

@@ -15,15 +15,20 @@ pub fn write(snapshot: &Snapshot, settings: &Settings, out: &mut Vec<u8>) {
     let mut stamp = Vec::new();
     time::rfc3339(snapshot.wall, &mut stamp);
     let head = format!(
-        "{{\"version\":\"{}\",\"time\":\"{}\",\"uptime\":{},\"ready\":{},\"limit\":{},\"lease\":{},\"metrics\":{{",
+        "{{\"version\":\"{}\",\"time\":\"{}\",\"uptime\":{},\"ready\":{},\"limit\":{},\"lease\":{},\"listen\":\"{}\",\
+         \"credentials\":\"{}\",\"store\":",
         env!("CARGO_PKG_VERSION"),
         String::from_utf8_lossy(&stamp),
         snapshot.uptime.millis() / 1000,
         snapshot.ready,
         settings.limit,
         settings.lease.secs_ceil(),
+        snapshot.listen.map(|listen| listen.to_string()).unwrap_or_default(),
+        snapshot.credentials,
     );
     out.extend_from_slice(head.as_bytes());
+    json::write_string(snapshot.store_name.as_bytes(), out);
+    out.extend_from_slice(b",\"metrics\":{");
     let families = snapshot.families().map(|(family, numbers)| (family.name, value(family, &numbers)));
     let of_store = snapshot.store.chunk_by(|a, b| a.family == b.family);
     let of_store = of_store.map(|family| (family[0].family, measured(family)));
@@ -111,6 +116,8 @@ fn event(event: &Event, out: &mut Vec<u8>) {
         What::Reported => "reported",
         What::Replaced => "replaced",
         What::Ended => "ended",
+        What::Held => "held",
+        What::Lifted => "lifted",
     };
     let rest = format!(",\"what\":\"{what}\",\"count\":{},\"limit\":{}}}", event.count, event.limit);
     out.extend_from_slice(rest.as_bytes());

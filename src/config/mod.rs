@@ -99,6 +99,17 @@ pub enum Mode {
     Secret(PathBuf),
 }
 
+impl Mode {
+    /// The option that chooses it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Users(_) => "users",
+            Self::Secret(_) => "secret",
+        }
+    }
+}
+
 /// Where streams are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {

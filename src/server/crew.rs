@@ -87,6 +87,8 @@ impl Crew {
             inboxes: inboxes.clone(),
             clock: clock.clone(),
             max_connections: capacity.public,
+            listen: config.listen,
+            credentials: config.credentials.name(),
             started: Instant::now(),
             start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         };

@@ -117,6 +117,7 @@ impl Server {
         let address = |sockets: &Vec<TcpListener>| sockets[0].local_addr().map_err(|error| error.to_string());
         let listen = address(&public)?;
         let admin_address = admin.as_ref().map(address).transpose()?;
+        let config = Config { listen, ..config };
         let capacity = capacity(&config);
         let crew = Crew::start(&config, store, credentials, capacity, clock)?;
         let public = public.into_iter().map(|socket| (Side::Public, socket));
@@ -202,10 +203,14 @@ fn reload(mode: &Mode, shared: &Arc<Shared>, reading: usize) {
     let work = move || match files::load(&mode) {
         Ok((credentials, said)) => {
             if shared.set_credentials(reading, credentials) {
+                shared.reloads.count(true);
                 notice(&format!("reloaded: {said}"));
             }
         }
-        Err(error) => notice(&format!("nothing reloaded: {error}")),
+        Err(error) => {
+            shared.reloads.count(false);
+            notice(&format!("nothing reloaded: {error}"));
+        }
     };
     if let Err(error) = spawn("reload", work) {
         notice(&format!("nothing reloaded: cannot start a thread: {error}"));

@@ -6,15 +6,17 @@
 //!
 //! *Invariant:* a worker never waits here: a question too many is refused.
 
+use core::net::SocketAddr;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::clock::Clock;
 use super::shared::{Inbox, Message, Shared};
 use crate::app::counters::Counters;
+use crate::app::history::{self, History};
 use crate::app::recent::Recent;
 use crate::app::snapshot::{Process, Snapshot};
 use crate::app::usage::Usage;
@@ -59,50 +61,86 @@ pub struct Observer {
     pub inboxes: Vec<Arc<Inbox>>,
     pub clock: Clock,
     pub max_connections: usize,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// What they show: `open`, `users` or `secret`.
+    pub credentials: &'static str,
     pub started: Instant,
     /// Seconds since the Unix epoch.
     pub start_time: f64,
 }
 
 impl Observer {
-    /// Answers questions as long as there is a worker that could ask. Those that wait together get the same page.
+    /// Answers questions as long as there is a worker that could ask, and keeps the history.
     pub fn run(&self, asked: &Receiver<Question>) {
-        while let Ok(first) = asked.recv() {
-            // Before looking: what is asked afterwards wants to see what has happened since.
-            let questions: Vec<Question> = std::iter::once(first).chain(asked.try_iter()).collect();
-            let snapshot = self.snapshot();
-            for view in [View::Metrics, View::Stats] {
-                let mut asking = questions.iter().filter(|question| question.view == view).peekable();
-                if asking.peek().is_none() {
-                    continue;
-                }
-                let page: Arc<[u8]> = render(view, &snapshot, &self.shared.settings).into();
-                for Question { ticket, inbox, .. } in asking {
-                    inbox.leave(Message::Observed { ticket: *ticket, page: Arc::clone(&page) });
-                }
+        let (every, mut history) = (Duration::from_millis(history::EVERY.millis()), History::default());
+        let mut due = Instant::now();
+        loop {
+            let now = Instant::now();
+            if due <= now {
+                history.add(&self.counted());
+                due = now + every;
+            }
+            match asked.recv_timeout(due - now) {
+                Ok(first) => self.answer(first, asked, &history),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// Everything that is counted and measured, now.
-    fn snapshot(&self) -> Snapshot {
+    /// Answers all that wait; those that ask for the same view get the same page.
+    fn answer(&self, first: Question, asked: &Receiver<Question>, history: &History) {
+        // Before looking: what is asked afterwards wants to see what has happened since.
+        let questions: Vec<Question> = std::iter::once(first).chain(asked.try_iter()).collect();
+        let snapshot = self.snapshot(history);
+        for view in [View::Metrics, View::Stats, View::History] {
+            let mut asking = questions.iter().filter(|question| question.view == view).peekable();
+            if asking.peek().is_none() {
+                continue;
+            }
+            let page: Arc<[u8]> = render(view, &snapshot, &self.shared.settings).into();
+            for Question { ticket, inbox, .. } in asking {
+                inbox.leave(Message::Observed { ticket: *ticket, page: Arc::clone(&page) });
+            }
+        }
+    }
+
+    /// What the history needs: a few sums.
+    fn counted(&self) -> Snapshot {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Timestamp::from_millis(wall.as_millis() as u64);
         Snapshot {
-            wall,
+            wall: Timestamp::from_millis(wall.as_millis() as u64),
+            sum: self.counters.iter().map(|counters| &**counters).collect(),
+            census: self.shared.store.census(),
+            ..Snapshot::default()
+        }
+    }
+
+    /// Everything that is counted and measured, now.
+    fn snapshot(&self, history: &History) -> Snapshot {
+        let Shared { store, settings, reloads, .. } = &*self.shared;
+        let counted = self.counted();
+        Snapshot {
             uptime: Millis::from_millis(self.started.elapsed().as_millis() as u64),
             ready: self.shared.is_ready(),
             workers: self.recent.len(),
-            sum: self.counters.iter().map(|counters| &**counters).collect(),
-            census: self.shared.store.census(),
-            store: self.shared.store.measures(),
+            store_name: store.describe(),
+            store_is_up: store.is_up(),
+            store: store.measures(),
             parked: self.inboxes.iter().map(|inbox| inbox.parked.load(Relaxed) as u64).sum(),
             stalled: self.clock.stalled(),
             max_connections: self.max_connections,
-            limit: self.shared.settings.limit,
+            reloads: [reloads.taken.load(Relaxed), reloads.refused.load(Relaxed)],
+            reload_failing: reloads.failing.load(Relaxed),
+            limit: settings.limit,
             process: process(self.start_time),
-            peaks: self.usage.peaks(wall),
+            peaks: self.usage.peaks(counted.wall),
             latest: Recent::latest(self.recent.iter().map(|recent| &**recent)),
+            history: history.clone(),
+            listen: Some(self.listen),
+            credentials: self.credentials,
+            ..counted
         }
     }
 }

@@ -27,6 +27,24 @@ pub struct Capacity {
     pub refused: usize,
 }
 
+/// What became of the readings of the credentials after the first.
+#[derive(Default)]
+pub struct Reloads {
+    pub taken: AtomicU64,
+    pub refused: AtomicU64,
+    /// Whether the last one was refused.
+    pub failing: AtomicBool,
+}
+
+impl Reloads {
+    /// Counts a reading.
+    pub fn count(&self, taken: bool) {
+        let counter = if taken { &self.taken } else { &self.refused };
+        counter.fetch_add(1, Relaxed);
+        self.failing.store(!taken, Relaxed);
+    }
+}
+
 /// What every thread may ask.
 pub struct Shared {
     pub store: Arc<dyn Store>,
@@ -37,6 +55,7 @@ pub struct Shared {
     credentials: Mutex<(usize, Arc<Credentials>)>,
     /// The number of the reading that is in force.
     pub credentials_version: AtomicUsize,
+    pub reloads: Reloads,
     /// Whether the server is stopping.
     pub stopping: AtomicBool,
     /// Whether it has stopped: nothing is under way any more.
@@ -67,6 +86,7 @@ impl Shared {
             observer,
             credentials: Mutex::new((0, Arc::new(credentials))),
             credentials_version: AtomicUsize::new(0),
+            reloads: Reloads::default(),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             open: Default::default(),

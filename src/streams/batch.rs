@@ -167,7 +167,8 @@ pub struct Outcome {
     pub can_watch: bool,
     /// What happened besides, for the counters.
     pub notes: Notes,
-    /// How many streams would have to end first; zero unless the verdict is `Full`.
+    /// When the verdict is `Full`, how many streams would have to end first. When a stream started, how many more would
+    /// play than the limit allows if none had given way.
     pub excess: u16,
     /// How many streams the user plays now.
     pub count: u32,

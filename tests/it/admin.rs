@@ -21,6 +21,7 @@ fn every_path_is_there_and_no_other() {
         ("/readyz", "text/plain; charset=utf-8"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
         ("/stats", "application/json"),
+        ("/history", "application/json"),
         ("/users/alice", "application/json"),
     ] {
         let answer = client.ask(&format!("GET {target}"), &[], "");
@@ -265,7 +266,8 @@ fn stats_are_json_with_the_names_of_the_metrics_and_the_latest_events() {
     json::any(text.as_bytes()).expect("it is JSON");
     for part in [
         r#"{"version":"1.0.0","time":""#,
-        r#","ready":true,"limit":1,"lease":90,"metrics":{"streamer_requests_total":{"GET":{"200":0,"#,
+        r#","ready":true,"limit":1,"lease":90,"listen":"127.0.0.1:"#,
+        r#","credentials":"open","store":"memory","metrics":{"streamer_requests_total":{"GET":{"200":0,"#,
         r#""streamer_admissions_total":2,"streamer_refusals_total":{"refuse":1,"replace":0,"report":0},"streamer_starts_total":{"1":1,"2":2,"#,
         r#""streamer_streams":{"playing":1,"paused":0},"streamer_users":1,"streamer_users_by_playing":{"0":0,"1":1,"#,
         r#""user":"bob","what":"ended","count":0,"limit":1},{"time":"#,

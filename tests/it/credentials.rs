@@ -477,6 +477,7 @@ fn changing_calls_are_for_loopback_under_no_foreign_name_or_for_admins() {
         ("/users/ann", "evil.example", 403),
         ("/stats", "[::1]", 200),
         ("/stats", "evil.example", 403),
+        ("/history", "evil.example", 403),
         ("/metrics", "evil.example", 200),
     ] {
         let mut client = Client::connect(server.admin());

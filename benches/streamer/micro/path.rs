@@ -61,7 +61,7 @@ impl Path {
     fn decode(&mut self, bytes: &mut [u8]) {
         self.turn.clear();
         self.exchanges.clear();
-        self.app.begin(NOW);
+        self.app.begin(NOW, 0);
         let mut from = 0;
         let source = Source { side: Side::Public, peer: ([127, 0, 0, 1], 50_000).into(), arrived: 0 };
         while let Ok(Received::Request(request, len)) = Receiver::default().receive(&mut bytes[from..]) {

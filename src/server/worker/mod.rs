@@ -193,7 +193,7 @@ impl Worker {
     fn begin(&mut self) {
         self.time.micros = self.time.clock.micros();
         self.time.now = self.time.clock.now(self.time.micros);
-        self.app.begin(self.time.now);
+        self.app.begin(self.time.now, self.time.micros);
         let shared = &self.links.shared;
         if shared.credentials_version.load(Relaxed) != self.app.credentials_version() {
             let (version, credentials) = shared.credentials();

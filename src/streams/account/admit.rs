@@ -20,6 +20,8 @@ struct Plan<'a> {
     oldest: usize,
     /// Whether more play then than the limit allows, because the policy only reports.
     over_limit: bool,
+    /// How many more would play than the limit allows if none gave way.
+    excess: usize,
 }
 
 impl Account {
@@ -52,6 +54,7 @@ impl Account {
         }
         let mut outcome = Outcome { change, other: ends.first, ..self.view(call, i, verdict) };
         (outcome.notes.replaced, outcome.notes.over_limit) = (ends.n, plan.over_limit);
+        outcome.excess = plan.excess as u16;
         outcome
     }
 
@@ -107,7 +110,7 @@ impl Account {
     /// Who gives way to the command's stream, or how many would have to.
     fn plan<'a>(&self, call: &Call<'a>, replace: Replace, switch: bool) -> Result<Plan<'a>, usize> {
         let device = id_and_device(call.key).1.filter(|_| switch || call.policy.one_per_device);
-        let mut plan = Plan { device, named: None, oldest: 0, over_limit: false };
+        let mut plan = Plan { device, named: None, oldest: 0, over_limit: false, excess: 0 };
         if self.plays(call.key) {
             // It has its slot already, even where the limit has been lowered since.
             return Ok(plan);
@@ -133,6 +136,7 @@ impl Account {
                 (plan.oldest, plan.over_limit) = (excess, most > call.limit);
             }
         }
+        plan.excess = playing.saturating_sub(call.limit);
         Ok(plan)
     }
 

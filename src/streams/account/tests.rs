@@ -296,7 +296,7 @@ fn the_oldest_gives_way_where_the_policy_says_so() {
         (3, "beat b resume", "Full 3 no wait 87s [b 0:00 paused 90s] [c 0:00 87s] [d 0:00 88s] [e 0:00 89s]"),
         (3, "start b", "Renewed 3 yes 0:00 90s other c replaced 1"),
         // The limit was lowered meanwhile: as many give way as it takes, and the first is named.
-        (4, "start f limit 1", "Started 1 yes 0:00 90s other b replaced 3"),
+        (4, "start f limit 1", "Started 1 yes 0:00 90s other b excess 3 replaced 3"),
     ]);
 }
 
