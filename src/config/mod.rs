@@ -74,6 +74,8 @@ pub struct Config {
     pub credentials: Mode,
     /// Where streams are kept.
     pub store: StoreKind,
+    /// When a journal is on the disk.
+    pub sync: Sync,
     /// Worker threads: 1 to 1,024.
     pub workers: usize,
     /// Client connections at once: 1 to 1,000,000.
@@ -111,10 +113,21 @@ impl Mode {
 }
 
 /// Where streams are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     /// In this process, until it ends.
     Memory,
+    /// In this process, with a journal in this directory.
+    Dir(PathBuf),
+}
+
+/// When a change is on the disk, with a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Before it is answered, if it is more than a heartbeat.
+    Always,
+    /// Within a second of its answer.
+    Second,
 }
 
 /// How the access log is written.

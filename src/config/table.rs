@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::values::{address, address_or_off, choice, file, limit, size, span, store};
-use super::{Config, LogFormat, Mode};
+use super::{Config, LogFormat, Mode, Sync};
 use crate::codec::template::Template;
 use crate::http::forwarded::Proxies;
 use crate::http::origin::Origins;
@@ -144,8 +144,15 @@ pub(super) const OPTIONS: &[Opt] = &[
         name: "store",
         value: Some("STORE"),
         default: Some("memory"),
-        help: "Where streams are kept; this version knows memory only",
+        help: "Where streams are kept: memory, or dir:PATH, which forgets nothing",
         set: |config, text| store(text).map(|store| config.store = store),
+    },
+    Opt {
+        name: "sync",
+        value: Some("WHEN"),
+        default: Some("always"),
+        help: "With dir:PATH: always (on the disk before the answer) or second",
+        set: |config, text| choice(text, &SYNCS).map(|sync| config.sync = sync),
     },
     Opt {
         name: "workers",
@@ -202,6 +209,8 @@ pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8000";
 const POLICIES: [(&str, WhenFull); 3] =
     [("refuse", WhenFull::Refuse), ("replace-oldest", WhenFull::ReplaceOldest), ("report", WhenFull::Report)];
 
+const SYNCS: [(&str, Sync); 2] = [("always", Sync::Always), ("second", Sync::Second)];
+
 const LOG_FORMATS: [(&str, LogFormat); 3] =
     [("text", LogFormat::Text), ("json", LogFormat::Json), ("off", LogFormat::Off)];
 
@@ -223,6 +232,7 @@ impl Config {
             proxies: Proxies::default(),
             credentials: Mode::Open,
             store: super::StoreKind::Memory,
+            sync: Sync::Always,
             workers: cores.clamp(1, MOST_WORKERS as usize),
             max_connections: 0,
             idle: Millis::ZERO,

@@ -60,6 +60,7 @@ fn has_the_defaults_of_the_contract() {
         proxies: Proxies::default(),
         credentials: Mode::Open,
         store: StoreKind::Memory,
+        sync: Sync::Always,
         workers: 4,
         max_connections: 10_000,
         idle: Millis::from_secs(75),
@@ -115,6 +116,8 @@ fn sets_each_option_by_flag_and_by_variable() {
     check("--users u=1", "USERS=u=1", |c| c.credentials = Mode::Users("u=1".into()));
     check("--secret /run/key", "SECRET=/run/key", |c| c.credentials = Mode::Secret("/run/key".into()));
     check("--store memory", "STORE=memory", |c| c.store = StoreKind::Memory);
+    check("--store dir:/var/a:b", "STORE=dir:/var/a:b", |c| c.store = StoreKind::Dir("/var/a:b".into()));
+    check("--sync second", "SYNC=second", |c| c.sync = Sync::Second);
     check("--workers 1024", "WORKERS=1024", |c| c.workers = 1024);
     check("--max-connections 1000000", "MAX_CONNECTIONS=1000000", |c| c.max_connections = 1_000_000);
     check("--grace 0s", "GRACE=0", |c| c.grace = Millis::ZERO);
@@ -217,10 +220,11 @@ fn says_what_to_write_instead() {
     );
     let listen = "--listen: \"8000\" lacks an address; write :8000 for all interfaces, 127.0.0.1:8000 for this machine";
     refused("--listen 8000", "", listen);
-    for store in ["dir:/var/lib/streamer", "redis://localhost", "Memory", "x"] {
-        let memory = "this version keeps streams in memory only: leave --store out or write --store memory";
-        refused(&format!("--store {store}"), "", &format!("--store: {memory}"));
-        refused("", &format!("STORE={store}"), &format!("STREAMER_STORE: {memory}"));
+    refused("--sync never", "", "--sync: write always or second, not \"never\"");
+    for store in ["dir:", "redis://localhost", "Memory", "x"] {
+        let expected = format!("write memory, or dir:PATH as in dir:/var/lib/streamer, not {store:?}");
+        refused(&format!("--store {store}"), "", &format!("--store: {expected}"));
+        refused("", &format!("STORE={store}"), &format!("STREAMER_STORE: {expected}"));
     }
 }
 

@@ -98,9 +98,10 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
 pub(super) fn store(text: &str) -> Result<StoreKind, String> {
     match text {
         "memory" => Ok(StoreKind::Memory),
-        _ => {
-            Err("this version keeps streams in memory only: leave --store out or write --store memory".into())
-        }
+        _ => match text.strip_prefix("dir:") {
+            Some(path) if !path.is_empty() => Ok(StoreKind::Dir(path.into())),
+            _ => Err(format!("write memory, or dir:PATH as in dir:/var/lib/streamer, not {text:?}")),
+        },
     }
 }
 

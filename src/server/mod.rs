@@ -48,8 +48,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::app::{Side, log};
-use crate::config::{Config, LogFormat, Mode, StoreKind};
+use crate::config::{self, Config, LogFormat, Mode, StoreKind};
 use crate::store::Store;
+use crate::store::journal::{Journal, SyncPolicy};
 use crate::store::memory::Memory;
 use crate::streams::account::Policy;
 use crate::time::Timestamp;
@@ -86,7 +87,7 @@ impl Server {
     ///
     /// A sentence that says what could not be had, and why.
     pub fn start(config: Config, signals: Signals) -> Result<Self, String> {
-        let (store, first) = open(&config);
+        let (store, first) = open(&config)?;
         Self::start_with(config, signals, store, &Clock::starting_at(first))
     }
 
@@ -186,13 +187,19 @@ impl Server {
 }
 
 /// The store that `--store` names, and where the clock of its leases goes on.
-fn open(config: &Config) -> (Arc<dyn Store>, Timestamp) {
+fn open(config: &Config) -> Result<(Arc<dyn Store>, Timestamp), String> {
     let Config { lease, when_full, one_per_device, .. } = *config;
-    match config.store {
-        StoreKind::Memory => {
-            let adopt_until = clock::FIRST + lease;
-            let policy = Policy { lease, when_full, one_per_device, adopt_until };
-            (Arc::new(Memory::new(policy)), clock::FIRST)
+    let adopt_until = clock::FIRST + lease;
+    let policy = Policy { lease, when_full, one_per_device, adopt_until };
+    match &config.store {
+        StoreKind::Memory => Ok((Arc::new(Memory::new(policy)), clock::FIRST)),
+        StoreKind::Dir(path) => {
+            let sync = match config.sync {
+                config::Sync::Always => SyncPolicy::Always,
+                config::Sync::Second => SyncPolicy::Second,
+            };
+            let (journal, first) = Journal::open(path, policy, sync)?;
+            Ok((Arc::new(journal), first))
         }
     }
 }

@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -172,6 +173,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// None when started with `--admin off`.
     pub admin: Option<SocketAddr>,
+    /// What its store needs, if that is one of the harness's choice.
+    _store: Option<Scratch>,
 }
 
 impl Server {
@@ -189,6 +192,7 @@ impl Server {
                 command.args([flag, "127.0.0.1:0"]);
             }
         }
+        let store = test_store(command);
         let process = Process::spawn(command);
         let greeting = process.stderr.line(" listens on http://");
         let address = |label: &str| {
@@ -197,7 +201,7 @@ impl Server {
         };
         let listen = address("listens on http://").expect("the greeting names the address");
         let admin = address("admin on http://");
-        Self { process, greeting, listen, admin }
+        Self { process, greeting, listen, admin, _store: store }
     }
 
     /// Where operators connect.
@@ -407,6 +411,24 @@ pub fn basic(user: &str, token: &str) -> String {
     let mut field = b"Authorization: Basic ".to_vec();
     base64::encode(format!("{user}:{token}").as_bytes(), &mut field);
     String::from_utf8(field).expect("base64 is ASCII")
+}
+
+/// Gives a command that names no store the one that `STREAMER_TEST_STORE` names, so that the tests of the contract can be
+/// run on each: `memory`, the default, or `dir`, each server with a directory of its own.
+fn test_store(command: &mut Command) -> Option<Scratch> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    if command.get_args().any(|arg| arg == "--store") {
+        return None;
+    }
+    match std::env::var("STREAMER_TEST_STORE").as_deref() {
+        Ok("dir") => {
+            let scratch = Scratch::new(&format!("store-{}", NEXT.fetch_add(1, Relaxed)));
+            command.arg("--store").arg(format!("dir:{}", scratch.0.display()));
+            Some(scratch)
+        }
+        Ok("memory") | Err(_) => None,
+        Ok(other) => panic!("STREAMER_TEST_STORE={other}: write memory or dir"),
+    }
 }
 
 /// Asks again and again, until the answer is yes: for what happens beside the conversation, as a log or a lease does.

@@ -105,10 +105,8 @@ impl Journal {
         let memory = Memory::new(policy);
         let found = replay::replay(&directory, &memory, policy.lease)?;
         let start = found.time.unwrap_or(BEGINNING);
-        if !found.has_records {
-            // An empty store: players who come from another one are taken over.
-            policy.adopt_until = start + policy.lease;
-        }
+        // Players who come from another store are taken over, if this one is empty.
+        policy.adopt_until = if found.has_records { start } else { start + policy.lease };
         let place = path.display().to_string();
         let journal =
             Self::begin(Box::new(directory), place, memory.with(policy), policy, sync, found, start);
