@@ -76,15 +76,90 @@ fn every_file_begins_with_what_it_is_for_and_every_room_says_what_it_must_not_kn
 }
 
 #[test]
-fn the_readme_names_every_option_and_its_default() {
-    let readme = read("README.md");
+fn the_documents_name_every_option_and_its_default() {
+    let document = read("docs/operating.md");
     for option in config::options() {
-        let row = readme.lines().any(|line| {
+        let row = document.lines().any(|line| {
             line.contains(&format!("`--{}", option.name))
                 && option.default.is_none_or(|default| line.contains(default))
         });
-        assert!(row, "README.md has no line with --{} and {:?}", option.name, option.default);
+        assert!(row, "docs/operating.md has no line with --{} and {:?}", option.name, option.default);
     }
+}
+
+/// The documents, by their paths.
+fn documents() -> Vec<(String, String)> {
+    let mut all: Vec<_> = ["README.md", "CHANGELOG.md"].map(|name| (name.to_owned(), read(name))).into();
+    for folder in ["docs", "ops", "ops/gate", "fuzz"] {
+        let Ok(entries) = fs::read_dir(root().join(folder)) else { continue };
+        let names =
+            entries.filter_map(|entry| Some(format!("{folder}/{}", entry.ok()?.file_name().to_str()?)));
+        all.extend(names.filter(|name| name.ends_with(".md")).map(|name| (name.clone(), read(&name))));
+    }
+    all
+}
+
+/// What stands in parentheses behind each `](` of a document.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// As a heading's anchor is made: in lower case, without punctuation, blanks as hyphens.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().trim().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut offences = Vec::new();
+    let documents = documents();
+    assert!(documents.len() > 6, "only {} documents", documents.len());
+    for (path, text) in &documents {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for link in links(text).filter(|link| !link.starts_with("http")) {
+            let (file, wanted) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { root().join(path) } else { root().join(folder).join(file) };
+            if ["page.png", "gate/README.md", "player.md"].iter().any(|coming| link.ends_with(coming)) {
+                continue;
+            }
+            if !target.exists() {
+                offences.push(format!("{path}: nothing at {link}"));
+            } else if !wanted.is_empty() {
+                let text = fs::read_to_string(target).expect("documents are UTF-8");
+                let found = text.lines().any(|line| line.starts_with('#') && anchor(line) == wanted);
+                offences.extend((!found).then(|| format!("{path}: no heading for {link}")));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+#[test]
+fn the_tour_says_honestly_how_long_each_file_takes() {
+    const LINES_A_MINUTE: usize = 22;
+    let sources = product(files(&root().join("src")));
+    let mut offences = Vec::new();
+    let tour = read("docs/tour.md");
+    let stops = tour.lines().filter_map(|line| {
+        let (_, rest) = line.strip_prefix("| [")?.split_once("](../src/")?;
+        let (path, rest) = rest.split_once(") | ")?;
+        Some((path, rest.split(" |").next()?.parse::<usize>().ok()?))
+    });
+    for (path, minutes) in stops {
+        let source = sources.iter().find(|source| source.path == path).expect("links are checked elsewhere");
+        let honest = source.code.trim_end().lines().count().div_ceil(LINES_A_MINUTE);
+        if honest.abs_diff(minutes) > 1 + honest / 8 {
+            offences.push(format!("{path} takes {honest} minutes, not {minutes}"));
+        }
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+#[test]
+fn the_readme_fits_a_screen_and_a_half() {
+    let words = read("README.md").split_whitespace().count();
+    assert!(words <= 950, "{words} words");
 }
 
 #[test]
