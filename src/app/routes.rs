@@ -18,7 +18,7 @@ use crate::streams::arena::Word;
 use crate::streams::batch::{Action, Asked, Batch, Command};
 
 const STREAM_METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
-const GATE_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, CONNECT, TRACE, OPTIONS";
+const GATE_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, TRACE, OPTIONS";
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 const USER_METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 

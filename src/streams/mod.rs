@@ -4,6 +4,35 @@
 //! [`Outcome`](batch::Outcome), and that is all there is. Commands come in a [`Batch`](batch::Batch), a turn's worth at
 //! a time, so that a store can pay for a disk or a network once a turn.
 //!
+//! ```
+//! use streamer::streams::account::{Account, Policy};
+//! use streamer::streams::arena::Arena;
+//! use streamer::streams::batch::{Action, Command, Findings, Replace, Verdict};
+//! use streamer::time::{Millis, Timestamp};
+//!
+//! let policy = Policy { lease: Millis::from_secs(90), ..Policy::default() };
+//! let mut arena = Arena::default();
+//! let user = arena.add(b"alice");
+//! let (news, match_on_tv) = (arena.add(b"news"), arena.add(b"match\0tv"));
+//!
+//! let mut alice = Account::default();
+//! let mut apply = |secs: u64, key, action| {
+//!     let command = Command { user, key, limit: 1, action };
+//!     let now = Timestamp::from_millis(1000 * secs);
+//!     alice.apply(now, &policy, &command, &arena, &mut Findings::default())
+//! };
+//! let start = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
+//! assert_eq!(apply(0, news, start).verdict, Verdict::Started);
+//!
+//! let refused = apply(1, match_on_tv, start);
+//! assert_eq!((refused.verdict, refused.count, refused.can_watch), (Verdict::Full, 1, false));
+//! assert_eq!(refused.wait, Millis::from_secs(89));
+//!
+//! // The lease of the news has run out: no heartbeat came.
+//! assert_eq!(apply(90, match_on_tv, start).verdict, Verdict::Started);
+//! assert_eq!(apply(91, news, Action::Beat { position: None, playing: None }).verdict, Verdict::Unknown);
+//! ```
+//!
 //! *Invariant:* nothing here reads a clock, takes a lock, or knows what HTTP is: `now` is an argument.
 
 /// The highest limit that a user, or all of them, can be given. 0 is one too: nothing starts.

@@ -18,6 +18,15 @@
 //! One stream takes some 15 bytes and its key. A compare-and-set compares records, so that equal accounts have equal
 //! records: there is one way to write each.
 //!
+//! ```
+//! use streamer::streams::account::Account;
+//!
+//! let mut record = Vec::new();
+//! Account::default().encode(&mut record);
+//! assert_eq!(Account::decode(&record), Ok(Account::default()));
+//! assert!(Account::decode(b"something else").is_err());
+//! ```
+//!
 //! *Invariant:* what [`Account::decode`] takes, [`Account::encode`] writes again byte for byte.
 
 use std::fmt;

@@ -376,3 +376,82 @@ fn support_ends_one_stream_or_all_and_the_player_is_told_why() {
     assert_eq!(delete(&server, "/users/nobody").body, none);
     assert_eq!(player.call("alice", "POST /?id=A", "").status, 201, "who was stopped may start again");
 }
+
+#[test]
+fn a_kicked_player_stays_out_while_the_user_is_held() {
+    let server = Server::start(&["--lease", "1h"]);
+    let mut player = server.connect();
+    for target in ["/?id=A", "/?id=B&device=tv"] {
+        assert_eq!(player.call("alice", &format!("POST {target}"), "").status, 201);
+    }
+    let held = delete(&server, "/users/alice?hold=10m&reason=One%20account,+one%20household");
+    let shown = r#"{"canWatch":false,"endpoint":null,"count":0,"limit":3,"streams":[],"heldFor":600,"message":"One account, one household"}"#;
+    let steady = |body: &str| body.replace("\"heldFor\":599", "\"heldFor\":600");
+    assert_eq!((held.status, &*steady(&held.body)), (200, shown));
+    assert_eq!(steady(&server.look("/users/alice").body), shown);
+
+    let refused = r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"The operator keeps alice out for now; try again after `Retry-After`.","canWatch":false,"endpoint":null,"count":0,"reason":"held","message":"One account, one household"}"#;
+    for call in ["POST /?id=A", "POST /?id=A&replace", "PATCH /?id=A", "PATCH /?id=X", "GET /gate?id=A"] {
+        let answer = player.call("alice", call, "");
+        assert_eq!((answer.status, &*answer.body), (403, refused), "{call}");
+        assert!(matches!(answer.field("retry-after"), Some("599" | "600")), "{answer:?}");
+    }
+    let asked = player.call("alice", "GET /?id=A", "").body;
+    assert_eq!(asked, r#"{"canWatch":false,"endpoint":null,"count":0}"#);
+    let listed = player.call("alice", "GET /", "").body;
+    assert_eq!(listed, r#"{"canWatch":false,"endpoint":null,"count":0,"limit":3,"streams":[]}"#);
+    assert_eq!(player.call("alice", "DELETE /?id=A", "").status, 404);
+    assert_eq!(player.call("bob", "POST /?id=A", "").status, 201, "others go on");
+
+    let free = r#"{"canWatch":true,"endpoint":null,"count":0,"limit":3,"streams":[]}"#;
+    assert_eq!(delete(&server, "/users/alice?hold=0s").body, free);
+    let gone = player.call("alice", "PATCH /?id=B&device=tv", "");
+    let reason = r#""reason":"operator","message":"One account, one household"}"#;
+    assert!(gone.status == 410 && gone.body.ends_with(reason), "{gone:?}");
+    assert_eq!(player.call("alice", "POST /?id=A", "").status, 201);
+}
+
+#[test]
+fn what_an_operator_writes_out_of_range_changes_nothing() {
+    let server = Server::start(&[]);
+    assert_eq!(server.call("alice", "POST /?id=A", "").status, 201);
+    let long = format!("reason={}", "x".repeat(201));
+    for query in [
+        "hold=31d",
+        "hold=2592001s",
+        "hold=soon",
+        "hold=",
+        "hold=-1s",
+        "hold=1m&hold=2m",
+        "hold=1m&id=A",
+        "reason=%00",
+        "reason=%FF",
+        "reason=a&reason=b",
+        &long,
+    ] {
+        let answer = delete(&server, &format!("/users/alice?{query}"));
+        assert_eq!((answer.status, answer.field("content-type")), (400, Some("application/problem+json")));
+        assert!(server.look("/users/alice").body.contains(r#""count":1"#), "{query}");
+    }
+    let reason = format!("reason={}", "%E2%82%AC".repeat(66) + "xx");
+    assert_eq!(delete(&server, &format!("/users/alice?id=A&{reason}")).status, 200);
+    let gone = server.call("alice", "PATCH /?id=A", "");
+    assert!(gone.body.ends_with(&format!("{}xx\"}}", "€".repeat(66))), "{gone:?}");
+}
+
+#[test]
+fn a_user_whom_no_path_can_name_is_named_in_the_query() {
+    let server = Server::start(&[]);
+    for (user, query) in [("..", ".."), (".", "."), ("a b", "a+b")] {
+        assert_eq!(server.call(user, "POST /?id=A", "").status, 201);
+        assert!(server.look(&format!("/users/?user={query}")).body.contains(r#""id":"A""#), "{user}");
+        assert_eq!(delete(&server, &format!("/users/?user={query}&id=A")).status, 200, "{user}");
+        assert_eq!(server.call(user, "PATCH /?id=A", "").status, 410, "{user}");
+    }
+    for target in ["/users/?user=", "/users/?user=a:b", "/users/?user=%00", "/users/?user=a&user=b"] {
+        assert_eq!(server.look(target).status, 400, "{target}");
+    }
+    // What the path names counts.
+    assert_eq!(server.call("ann", "POST /?id=A", "").status, 201);
+    assert!(server.look("/users/ann?user=bob").body.contains(r#""count":1"#));
+}

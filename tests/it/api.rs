@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use ureq::Agent;
 
-use crate::server::{Client, PATIENCE, Response, Server, basic, eventually, request};
+use streamer::codec::{hex, sha256};
+
+use crate::server::{Client, PATIENCE, Response, Scratch, Server, basic, eventually, request};
 
 /// A call, its body, and the status and content that answer it.
 type Row<'a> = (&'a str, &'a str, u16, &'a str);
@@ -995,4 +997,207 @@ fn pipelined_calls_of_one_user_see_each_other_in_order() {
             assert_eq!(answer.status, status, "{call} in round {round}");
         }
     }
+}
+
+#[test]
+fn zapping_on_one_device_takes_one_slot() {
+    let on = |id: &str, count: u32, replaced: &str| {
+        format!(
+            r#"{{"canWatch":true,"endpoint":"/?id={id}","count":{count},"stream":{{"id":"{id}","device":"tv","time":"0:00","state":"playing","expiresIn":90}}{replaced}}}"#
+        )
+    };
+    let replaced = |id: &str| format!(r#","replaced":{{"id":"{id}","device":"tv"}}"#);
+    let (a, b, c, d) =
+        (on("A", 1, ""), on("B", 1, &replaced("A")), on("C", 3, &replaced("B")), on("D", 3, ""));
+    let gone = r#"{"type":"about:blank","title":"Gone","status":410,"detail":"This stream gave way to another one of alice; POST to start it again.","canWatch":true,"endpoint":"/?id=A","count":1,"reason":"replaced","by":{"id":"B","device":"tv"}}"#;
+    talk(
+        &[],
+        &[
+            ("POST /?id=A&device=tv&switch", "", 201, &a),
+            ("POST /?id=B&device=tv&switch", "", 201, &b),
+            ("PATCH /?id=A&device=tv", "", 410, gone),
+            ("POST /?id=X", "", 201, &playing("X", 2)),
+            ("POST /?id=Y", "", 201, &playing("Y", 3)),
+            ("POST /?switch=&id=C&device=tv", "", 201, &c),
+            ("DELETE /?id=C&device=tv", "", 200, r#"{"canWatch":true,"endpoint":"/?id=C","count":2}"#),
+            ("POST /?id=D&device=tv", "", 201, &d),
+        ],
+    );
+    let (b, c) = (on("B", 1, &replaced("A")), on("C", 1, &replaced("B")));
+    talk(
+        &["--one-per-device", "--limit", "1"],
+        &[
+            ("POST /?id=A&device=tv", "", 201, &a),
+            ("POST /?id=B&device=tv", "", 201, &b),
+            ("POST /?id=C&device=tv", "", 201, &c),
+        ],
+    );
+    let server = Server::start(&[]);
+    for (query, detail) in [
+        ("id=V&switch", "`switch` needs `device` beside it; give both."),
+        ("id=V&device=tv&switch=1", "`switch` takes no value; write it alone, or leave it out."),
+    ] {
+        check_problem(&server.call("alice", &format!("POST /?{query}"), ""), 400, "Bad Request", detail);
+    }
+}
+
+#[test]
+fn a_position_of_no_use_costs_no_viewer_the_lease() {
+    let server = Server::start(&["--lease", "1s"]);
+    let mut client = server.connect();
+    assert_eq!(client.call("alice", "POST /?id=V", "").status, 201);
+    let started = Instant::now();
+    for time in ["917302", "1558804912.387", "-0.04", "null", r#""00:01:00.000""#].iter().cycle() {
+        let beat = client.call("alice", "PATCH /?id=V", &format!(r#"{{"time":{time},"state":null}}"#));
+        assert_eq!(beat.status, 200, "{time}: {beat:?}");
+        if started.elapsed() > Duration::from_millis(1500) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(client.call("alice", "GET /?id=V", "").body.ends_with(r#""count":1}"#));
+}
+
+#[test]
+fn a_limit_of_zero_is_a_suspended_account() {
+    for policy in ["refuse", "replace-oldest", "report"] {
+        let server = Server::start(&["--limit", "0", "--when-full", policy]);
+        let mut client = server.connect();
+        let asked = client.call("alice", "GET /?id=V", "");
+        assert_eq!(asked.body, r#"{"canWatch":false,"endpoint":null,"count":0}"#);
+        for call in ["POST /?id=V", "POST /?id=V&replace", "PATCH /?id=V", "POST /?id=V&device=tv&switch"] {
+            let refused = client.call("alice", call, "");
+            assert_eq!((refused.status, refused.field("retry-after")), (409, None), "{call}");
+            let detail = "alice may watch no stream at all; ask the operator to raise the limit.";
+            assert!(refused.body.contains(detail), "{refused:?}");
+            assert!(refused.body.ends_with(r#""count":0,"limit":0,"streams":[]}"#), "{refused:?}");
+        }
+        let gate = client.call("alice", "GET /gate?id=V", "");
+        assert_eq!((gate.status, gate.field("retry-after")), (403, None));
+    }
+}
+
+#[test]
+fn of_seventeen_streams_that_end_in_one_pipeline_the_first_is_forgotten() {
+    let server = Server::start(&["--limit", "17", "--lease", "1h"]);
+    let mut client = server.connect();
+    let alice = basic("alice", "x");
+    let mut calls = |method: &str, order: &[usize]| -> Vec<u16> {
+        let call = |i: &usize| request(&format!("{method} /?id=v{i}"), &[&alice], "");
+        client.send(order.iter().map(call).collect::<String>());
+        order.iter().map(|_| client.answer().status).collect()
+    };
+    let started: Vec<usize> = (0..17).collect();
+    let ended: Vec<usize> = (0..17).rev().collect();
+    assert_eq!(calls("POST", &started), [201; 17]);
+    assert_eq!(calls("DELETE", &ended), [200; 17]);
+    assert_eq!(calls("PATCH", &ended[1..]), [410; 16]);
+    // So soon after a start what is unknown is adopted.
+    assert_eq!(calls("PATCH", &ended[..1]), [200]);
+}
+
+#[test]
+fn a_lowered_limit_says_how_many_have_to_end() {
+    let scratch = Scratch::new("lowered");
+    let line = |limit: u32| {
+        let mut line = b"alice:".to_vec();
+        hex::encode(&sha256::digest(b"x"), &mut line);
+        String::from_utf8(line).unwrap() + &format!(":{limit}\n")
+    };
+    let users = scratch.write("users", &line(5));
+    let server = Server::start(&["--users", &users]);
+    for i in 0..5 {
+        assert_eq!(server.call("alice", &format!("POST /?id=v{i}"), "").status, 201);
+    }
+    scratch.write("users", &line(3));
+    server.process.signal("HUP");
+    server.process.stderr.line("reloaded");
+    for call in ["POST /?id=w&replace=v0", "POST /?id=w", "GET /gate?id=w&replace=v0"] {
+        let refused = server.call("alice", call, "");
+        let detail = "alice is watching 5 of 3 streams; 3 of them have to end before another one can play.";
+        assert!(refused.body.contains(detail), "{call}: {refused:?}");
+    }
+    let replaced = server.call("alice", "POST /?id=w&replace", "");
+    assert!(replaced.body.ends_with(r#""replaced":{"id":"v0"}}"#), "{replaced:?}");
+    assert!(replaced.body.contains(r#""count":3"#), "{replaced:?}");
+}
+
+#[test]
+fn the_gate_lets_through_what_plays_and_keeps_out_the_rest() {
+    let server = Server::start(&["--limit", "2"]);
+    let mut client = server.connect();
+    let plays = |answer: &Response, count: &str| {
+        assert_eq!(answer.status, 204, "{answer:?}");
+        assert_eq!(
+            (answer.field("x-stream-count"), answer.field("x-stream-limit")),
+            (Some(count), Some("2"))
+        );
+        assert_eq!((answer.field("content-length"), &*answer.body), (None, ""));
+        assert_eq!(answer.field("cache-control"), Some("no-store"));
+    };
+    // Whatever method the viewer's request has.
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"] {
+        plays(&client.call("alice", &format!("{method} /gate?id=A&device=tv"), ""), "1");
+    }
+    plays(&client.call("alice", "POST /gate?id=A&device=tv", "not json, and dropped"), "1");
+    assert_eq!(client.call("alice", "PATCH /?id=A&device=tv", r#"{"time":"1:00"}"#).status, 200);
+    plays(&client.call("alice", "GET /gate?id=A&device=tv", r#"{"time":"9:00"}"#), "1");
+    plays(&client.call("alice", "GET /gate?id=B", ""), "2");
+    let refused = client.call("alice", "GET /gate?id=C", "");
+    assert_eq!((refused.status, refused.field("content-type")), (403, Some("application/problem+json")));
+    let expected = r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"alice is watching 2 of 2 streams; stop or replace one of them first.","canWatch":false,"endpoint":null,"count":2,"limit":2,"streams":[{"id":"A","device":"tv","time":"1:00","state":"playing","expiresIn":90},{"id":"B","time":"0:00","state":"playing","expiresIn":90}]}"#;
+    assert_eq!(steady(&refused.body), expected);
+    assert!(refused.field("retry-after").is_some());
+    assert_eq!(client.call("alice", "HEAD /gate?id=C", "").status, 403);
+    // What is paused is resumed if there is room.
+    assert_eq!(client.call("alice", "PATCH /?id=B", r#"{"state":"paused"}"#).status, 200);
+    plays(&client.call("alice", "GET /gate?id=B", ""), "2");
+    // `replace` and `switch` are those of a POST.
+    plays(&client.call("alice", "GET /gate?id=C&replace=B", ""), "2");
+    plays(&client.call("alice", "GET /gate?id=D&device=tv&switch", ""), "2");
+    for (target, reason) in [("id=B", r#""reason":"replaced","by":{"id":"C"}}"#), ("id=C", "")] {
+        client.call("alice", "DELETE /?id=C", "");
+        let gone = client.call("alice", &format!("GET /gate?{target}"), "");
+        let reason = if reason.is_empty() { r#""reason":"stopped"}"# } else { reason };
+        assert!(gone.status == 403 && gone.body.ends_with(reason), "{gone:?}");
+        assert!(gone.body.contains(r#""title":"Forbidden","status":403"#), "{gone:?}");
+    }
+}
+
+#[test]
+fn the_gate_keeps_to_the_order_of_checks() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    assert_eq!(client.ask("GET /gate?id=V", &[], "").status, 401);
+    assert_eq!(client.ask("GET /gate", &[], "").status, 401);
+    let missing = "The query has no `id`; say which video with `/?id=VIDEO`.";
+    check_problem(&client.call("alice", "GET /gate", ""), 400, "Bad Request", missing);
+    assert_eq!(client.call("alice", "GET /gate?id=V&switch", "").status, 400);
+    let options = client.ask("OPTIONS /gate", &[], "");
+    let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, TRACE, OPTIONS";
+    assert_eq!((options.status, options.field("allow")), (204, Some(methods)));
+    assert_eq!(client.call("alice", "BREW /gate?id=V", "").status, 501);
+    assert_eq!(client.call("alice", "GET /gate/?id=V", "").status, 404);
+    assert_eq!(Client::connect(server.admin()).call("alice", "GET /gate?id=V", "").status, 404);
+    let large = client.call("alice", "POST /gate?id=V", &"x".repeat(8193));
+    assert_eq!(large.status, 413);
+}
+
+#[test]
+fn a_415_says_what_will_do_and_a_merge_patch_will() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let alice = basic("alice", "x");
+    let all = "application/json, application/merge-patch+json";
+    for field in ["Content-Type: text/plain", "Content-Encoding: gzip"] {
+        let post = client.ask("POST /?id=V", &[&alice, field], "{}");
+        assert_eq!((post.status, post.field("accept-post")), (415, Some("application/json")), "{field}");
+        let patch = client.ask("PATCH /?id=V", &[&alice, field], "{}");
+        assert_eq!((patch.status, patch.field("accept-patch")), (415, Some(all)), "{field}");
+    }
+    let merge = "Content-Type: application/merge-patch+json";
+    assert_eq!(client.ask("POST /?id=V", &[&alice, merge], "{}").status, 415);
+    assert_eq!(client.call("alice", "POST /?id=V", "").status, 201);
+    let beat = client.ask("PATCH /?id=V", &[&alice, merge], r#"{"time":"1:00","state":null}"#);
+    assert!(beat.status == 200 && beat.body.contains(r#""time":"1:00""#), "{beat:?}");
 }
