@@ -3,7 +3,7 @@
 //!
 //! It runs in a process of its own, this program started again, so that its time can be told from the load's.
 //!
-//! *Invariant:* nothing is parsed but the ends of heads; contents are passed over because no empty line is in them.
+//! *Invariant:* nothing is parsed but the ends of heads; bodies are passed over because no empty line is in them.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

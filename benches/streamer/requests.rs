@@ -59,13 +59,12 @@ pub fn write(out: &mut Vec<u8>, style: Style, method: &str, number: usize, video
          {extra}Authorization: Basic {authorization}\r\n"
     );
     out.extend_from_slice(head.as_bytes());
-    let content = match method {
+    let body = match method {
         "POST" | "PATCH" => format!("{{\"time\":\"{}:{:02}\"}}", number % 90, number % 60),
         _ => return out.extend_from_slice(b"\r\n"),
     };
     // Writing to a vector cannot fail.
-    let _ =
-        write!(out, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{content}", content.len());
+    let _ = write!(out, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
 }
 
 /// Requests laid end to end, in the order in which one connection sends them.

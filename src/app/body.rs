@@ -1,11 +1,11 @@
-//! The content of POST and PATCH: a small JSON object, every member of it optional.
+//! The body of POST and PATCH: a small JSON object, every member of it optional.
 //!
-//! *Invariant:* a content that is not what the contract says never becomes a command.
+//! *Invariant:* a body that is not what the contract says never becomes a command.
 
 use crate::codec::json::{self, Value};
 use crate::streams::position::Position;
 
-/// What a content says.
+/// What a body says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamUpdate {
     /// `time`.
@@ -14,7 +14,7 @@ pub struct StreamUpdate {
     pub playing: Option<bool>,
 }
 
-/// What is wrong with a content.
+/// What is wrong with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
     /// It is not a JSON object.
@@ -46,7 +46,7 @@ impl Accept {
     }
 }
 
-/// Whether the content of a field `Content-Type` is one of the media types, with or without `charset=utf-8`. None at all
+/// Whether the value of a field `Content-Type` is one of the media types, with or without `charset=utf-8`. None at all
 /// is taken as JSON (RFC 9110 section 8.3 leaves that to the recipient).
 ///
 /// ```text
@@ -76,30 +76,30 @@ pub fn is_json(content_type: &[u8], accept: Accept) -> bool {
 }
 
 impl StreamUpdate {
-    /// Decodes `content`; nothing at all is an object without members.
+    /// Decodes `body`; nothing at all is an object without members.
     ///
     /// # Errors
     ///
     /// The first [`BodyError`]; that it is no JSON comes before all others.
-    pub fn decode(content: &[u8]) -> Result<Self, BodyError> {
-        let mut body = Self::default();
+    pub fn decode(body: &[u8]) -> Result<Self, BodyError> {
+        let mut update = Self::default();
         let mut fault = None;
         let (mut time, mut state) = (false, false);
-        if content.is_empty() {
-            return Ok(body);
+        if body.is_empty() {
+            return Ok(update);
         }
-        json::members(content, |name, value| {
+        json::members(body, |name, value| {
             let taken = if name.is("time") {
-                take(&mut time, &mut body.position, "time", position(value), BodyError::Time)
+                take(&mut time, &mut update.position, "time", position(value), BodyError::Time)
             } else if name.is("state") {
-                take(&mut state, &mut body.playing, "state", playing(value), BodyError::State)
+                take(&mut state, &mut update.playing, "state", playing(value), BodyError::State)
             } else {
                 Ok(())
             };
             fault = fault.or(taken.err());
         })
         .map_err(BodyError::Json)?;
-        fault.map_or(Ok(body), Err)
+        fault.map_or(Ok(update), Err)
     }
 }
 
@@ -177,18 +177,14 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(content: &str, expected: Result<(Option<u32>, Option<bool>), BodyError>) {
-        let decoded = StreamUpdate::decode(content.as_bytes());
-        assert_eq!(
-            decoded.map(|body| (body.position.map(Position::secs), body.playing)),
-            expected,
-            "{content}"
-        );
+    fn check(body: &str, expected: Result<(Option<u32>, Option<bool>), BodyError>) {
+        let decoded = StreamUpdate::decode(body.as_bytes());
+        assert_eq!(decoded.map(|body| (body.position.map(Position::secs), body.playing)), expected, "{body}");
     }
 
     #[test]
     fn reads_time_and_state_and_ignores_the_rest() {
-        for (content, position, playing) in [
+        for (body, position, playing) in [
             ("", None, None),
             ("{}", None, None),
             (r#"{"time":"1:00"}"#, Some(60), None),
@@ -208,13 +204,13 @@ mod tests {
             (r#"{"state":"playing"}"#, None, Some(true)),
             (r#"{"state":"paused","time":0,"Time":"x","x":[{"time":1}]}"#, Some(0), Some(false)),
         ] {
-            check(content, Ok((position, playing)));
+            check(body, Ok((position, playing)));
         }
     }
 
     #[test]
     fn says_what_is_wrong() {
-        for (content, fault) in [
+        for (body, fault) in [
             (r#"{"time":"1:0"}"#, BodyError::Time),
             (r#"{"time":"99:59:599"}"#, BodyError::Time),
             (r#"{"time":"99:59:59x"}"#, BodyError::Time),
@@ -232,10 +228,10 @@ mod tests {
             (r#"{"time":"x","state":"x"}"#, BodyError::Time),
             (r#"["time"]"#, BodyError::Json(json::Error::NotAnObject)),
         ] {
-            check(content, Err(fault));
+            check(body, Err(fault));
         }
-        for content in ["{", r#"{"time":"x""#, "{} x", "\u{feff}{}", " "] {
-            assert!(matches!(StreamUpdate::decode(content.as_bytes()), Err(BodyError::Json(_))), "{content}");
+        for body in ["{", r#"{"time":"x""#, "{} x", "\u{feff}{}", " "] {
+            assert!(matches!(StreamUpdate::decode(body.as_bytes()), Err(BodyError::Json(_))), "{body}");
         }
     }
 }

@@ -20,10 +20,10 @@ pub enum Problem {
     Framing(Refusal),
     /// It ended before it was complete.
     Truncated,
-    /// It did not arrive in time: the head, or else the content.
+    /// It did not arrive in time: the head, or else the body.
     Late {
-        /// Whether the content is what was missing.
-        content: bool,
+        /// Whether the body is what was missing.
+        body: bool,
     },
     /// There are as many connections as there may be.
     NoCapacity,
@@ -45,11 +45,11 @@ pub enum Problem {
     Query(query::QueryError),
     /// The user in the path is none.
     User,
-    /// The content is not JSON by its type.
+    /// The body is not JSON by its type.
     MediaType(body::Accept),
-    /// The content is compressed.
+    /// The body is compressed.
     ContentCoding(body::Accept),
-    /// The content is wrong.
+    /// The body is wrong.
     Body(body::BodyError),
     /// The server is about to stop.
     Stopping,
@@ -80,8 +80,8 @@ impl Problem {
     pub fn name(self, out: &mut Vec<u8>) {
         match self {
             Self::Framing(refusal) => first_word(&refusal, out),
-            Self::Late { content: false } => out.extend_from_slice(b"LateHead"),
-            Self::Late { content: true } => out.extend_from_slice(b"LateBody"),
+            Self::Late { body: false } => out.extend_from_slice(b"LateHead"),
+            Self::Late { body: true } => out.extend_from_slice(b"LateBody"),
             Self::Query(error) => {
                 out.extend_from_slice(b"Query");
                 first_word(&error, out);
@@ -99,8 +99,8 @@ impl Problem {
         let text = match self {
             Self::Framing(refusal) => refusal.detail(),
             Self::Truncated => "The request ended before it was complete; send all of it.",
-            Self::Late { content: false } => "The head did not arrive within 10 seconds; send it at once.",
-            Self::Late { content: true } => "The body did not arrive within 10 seconds; send it at once.",
+            Self::Late { body: false } => "The head did not arrive within 10 seconds; send it at once.",
+            Self::Late { body: true } => "The body did not arrive within 10 seconds; send it at once.",
             Self::NoCapacity => "There are as many connections as there may be; try again later.",
             Self::NoPath => "There is nothing at this path; `/` is where to begin.",
             Self::Method(_) => "This path does not have this method; `Allow` names those it has.",
@@ -205,8 +205,8 @@ mod tests {
     fn a_name_is_one_word() {
         for (problem, expected) in [
             (Problem::Framing(Refusal::HostMissing), "HostMissing"),
-            (Problem::Late { content: true }, "LateBody"),
-            (Problem::Late { content: false }, "LateHead"),
+            (Problem::Late { body: true }, "LateBody"),
+            (Problem::Late { body: false }, "LateHead"),
             (Problem::Method("GET, HEAD"), "Method"),
             (Problem::IdMissing, "IdMissing"),
             (Problem::Query(query::QueryError::TooLong("id", 256)), "QueryTooLong"),
@@ -225,8 +225,8 @@ mod tests {
         for problem in [
             Problem::Framing(Refusal::HostMissing),
             Problem::Truncated,
-            Problem::Late { content: true },
-            Problem::Late { content: false },
+            Problem::Late { body: true },
+            Problem::Late { body: false },
             Problem::NoCapacity,
             Problem::NoPath,
             Problem::Method("GET"),

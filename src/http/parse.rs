@@ -211,6 +211,8 @@ impl Parser {
         while let Some(byte) = self.peek(bytes, self.at)? {
             match byte {
                 b' ' => {
+                    // For the log.
+                    self.fields.head.target = span(self.part, self.at);
                     return match self.has_unusual_version(bytes, self.at + 1) {
                         Ok(false) => Ok(()),
                         Err(refusal @ (Refusal::MajorVersion | Refusal::RequestLineTooLong)) => Err(refusal),

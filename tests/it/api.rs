@@ -9,7 +9,7 @@ use streamer::codec::{hex, sha256};
 
 use crate::server::{Client, PATIENCE, Response, Scratch, Server, basic, eventually, request};
 
-/// A call, its body, and the status and content that answer it.
+/// A call, its body, and the status and the body of the response.
 type Row<'a> = (&'a str, &'a str, u16, &'a str);
 
 /// Holds a conversation of alice's with a new server, once through `ureq` and once through bare sockets.
@@ -62,11 +62,11 @@ fn ask(agent: &Agent, server: &Server, call: &str, body: &str) -> Response {
         (name.as_str().to_owned(), value.to_str().expect("fields are ASCII").to_owned())
     });
     let fields = fields.collect();
-    let body = answer.body_mut().read_to_string().expect("the content comes");
+    let body = answer.body_mut().read_to_string().expect("the body comes");
     Response { status: answer.status().as_u16(), fields, body }
 }
 
-/// The content with every `expiresIn` from 60 to 90 as 90: a machine may be slow.
+/// The body with every `expiresIn` from 60 to 90 as 90: a machine may be slow.
 fn steady(body: &str) -> String {
     let mut pieces = body.split("\"expiresIn\":");
     let mut out = pieces.next().unwrap_or_default().to_owned();
@@ -751,7 +751,7 @@ fn checks_come_in_the_order_of_the_contract() {
 }
 
 #[test]
-fn content_is_json_by_its_type_or_by_having_none() {
+fn a_body_is_json_by_its_type_or_by_having_none() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let alice = basic("alice", "x");
@@ -773,7 +773,7 @@ fn content_is_json_by_its_type_or_by_having_none() {
             assert_eq!(answer.status == 415, !is_json, "{content_type}: {answer:?}");
             assert!(is_json || answer.field("content-type") == Some("application/problem+json"));
             let nothing = client.ask(&call, &[&alice, content_type, "Content-Length: 0"], "");
-            assert_eq!(nothing.status, 200, "no content has no type: {content_type}");
+            assert_eq!(nothing.status, 200, "no body has no type: {content_type}");
         }
         for call in ["GET /?id=V", "GET /"] {
             assert_eq!(client.ask(call, &[&alice, content_type], "{").status, 200, "{content_type}");
@@ -783,7 +783,7 @@ fn content_is_json_by_its_type_or_by_having_none() {
 }
 
 #[test]
-fn head_is_get_without_the_content() {
+fn head_is_get_without_the_body() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     assert_eq!(client.call("alice", "POST /?id=A", "").status, 201);

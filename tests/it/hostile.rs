@@ -52,7 +52,7 @@ fn a_half_close_behind_whole_requests_still_gets_every_answer() {
     let post = "POST /?id=V HTTP/1.1\r\nHost: h\r\nAuthorization: Basic YTpi\r\nContent-Length: 2\r\n\r\n{}";
     for (claim, input, answers) in [
         ("one", GOOD.to_owned(), 1),
-        ("with a content", post.to_owned(), 1),
+        ("with a body", post.to_owned(), 1),
         ("a pipeline", GOOD.repeat(3), 3),
         ("more than a turn takes", GOOD.repeat(100), 100),
         ("more than one read takes", GOOD.repeat(2_000), 2_000),
@@ -74,8 +74,8 @@ fn a_half_close_in_mid_request_is_told_what_is_missing() {
     for (claim, input, good_ones) in [
         ("in a request line", "GET /hea".to_owned(), 0),
         ("in a head", PARTIAL.to_owned(), 0),
-        ("in a content", format!("{head}Content-Length: 5\r\n\r\n1234"), 0),
-        ("before a content", format!("{head}Content-Length: 5\r\n\r\n"), 0),
+        ("in a body", format!("{head}Content-Length: 5\r\n\r\n1234"), 0),
+        ("before a body", format!("{head}Content-Length: 5\r\n\r\n"), 0),
         ("in a chunk", format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n12"), 0),
         ("before the last line end", format!("{head}Transfer-Encoding: chunked\r\n\r\n0\r\n"), 0),
         ("behind good ones", GOOD.repeat(2) + PARTIAL, 2),
@@ -103,7 +103,7 @@ fn a_half_close_in_mid_request_is_told_what_is_missing() {
 
 // ------------------------------------------------------------------------------------------------------ slow
 
-/// What the contract allows for a head, for a content, and for the reading of an answer; and what is allowed here for a
+/// What the contract allows for a head, for a body, and for the reading of an answer; and what is allowed here for a
 /// machine that is busy.
 const TEN_SECONDS: core::ops::Range<Duration> = Duration::from_millis(9_900)..Duration::from_millis(13_000);
 
@@ -135,11 +135,11 @@ const LATE: &[(&str, &str, &str, &str, &str)] = &[
     ("a dripping head", "", PARTIAL, "x", "The head"),
     ("a head that drips whole lines", "", "GET / HTTP/1.1\r\n", "a: b\r\n", "The head"),
     ("a dripping head behind a request", GOOD, PARTIAL, "x", "The head"),
-    ("a silent content", "", LENGTH, "", "The body"),
-    ("a dripping content", "", LENGTH, "x", "The body"),
+    ("a silent body", "", LENGTH, "", "The body"),
+    ("a dripping body", "", LENGTH, "x", "The body"),
     ("dripping chunks", "", CHUNKED, "1\r\nx\r\n", "The body"),
     ("dripping trailers", "", LAST_CHUNK, "a: b\r\n", "The body"),
-    ("a dripping content behind a request", GOOD, LENGTH, "x", "The body"),
+    ("a dripping body behind a request", GOOD, LENGTH, "x", "The body"),
 ];
 
 /// All at once, because each takes ten seconds.

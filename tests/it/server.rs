@@ -303,13 +303,12 @@ impl Client {
         if let Some(length) = answer.field("content-length") {
             let length = length.parse().expect("a length is a number");
             self.read_until(|bytes| (bytes.len() >= length).then_some(length));
-            answer.body =
-                String::from_utf8(self.ahead.drain(..length).collect()).expect("contents are UTF-8");
+            answer.body = String::from_utf8(self.ahead.drain(..length).collect()).expect("bodies are UTF-8");
         }
         answer
     }
 
-    /// Reads exactly one answer that has no content, whatever its length says.
+    /// Reads exactly one answer that has no body, whatever its length says.
     #[track_caller]
     pub fn answer_to_head(&mut self) -> Response {
         let end = self.read_until(|bytes| bytes.windows(4).position(|four| four == b"\r\n\r\n"));

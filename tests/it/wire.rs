@@ -12,7 +12,7 @@ use std::thread;
 
 use crate::server::{Client, Response, Server};
 
-/// The request line is 8 KiB at most, the content too.
+/// The request line is 8 KiB at most, the body too.
 const KIB_8: usize = 8 * 1024;
 /// The head in all.
 const KIB_16: usize = 16 * 1024;
@@ -27,7 +27,7 @@ const NEXT: &str = "GET /healthz HTTP/1.1\r\nHost: h\r\nX-Request-Id: next\r\n\r
 /// Bytes, and what answers them.
 struct Row {
     claim: &'static str,
-    /// Statuses in order: `200 404h` with an `h` where the answer has no content because a HEAD asked, `100?` where an
+    /// Statuses in order: `200 404h` with an `h` where the answer has no body because a HEAD asked, `100?` where an
     /// interim answer depends on how the bytes were cut, `close` at the end where the connection does not outlive it.
     answers: String,
     input: Vec<u8>,
@@ -80,11 +80,11 @@ fn with_host(host: &str) -> String {
 }
 
 /// A start of `V` by alice, with these lines in its head, and with what follows it.
-fn post(lines: &str, content: &str) -> String {
-    format!("POST /?id=V HTTP/1.1\r\nHost: h\r\n{ALICE}{lines}\r\n\r\n{content}")
+fn post(lines: &str, body: &str) -> String {
+    format!("POST /?id=V HTTP/1.1\r\nHost: h\r\n{ALICE}{lines}\r\n\r\n{body}")
 }
 
-/// The same, its content framed by `Content-Length`.
+/// The same, its body framed by `Content-Length`.
 fn post_json(json: &str) -> String {
     post(&format!("Content-Length: {}", json.len()), json)
 }
@@ -113,7 +113,7 @@ fn rows() -> Vec<Row> {
         expectations(),
         persistence(),
         methods(),
-        contents(),
+        bodies(),
         pipelines(),
         garbage(),
     ]
@@ -418,7 +418,7 @@ fn field_lines() -> Vec<Row> {
 fn lengths() -> Vec<Row> {
     let padded = |len: usize| post_json(&format!("{{\"time\":\"1:23\"{}}}", " ".repeat(len - 15)));
     let mut rows = vec![
-        row("a content is read to its length", "200", post_json("{\"time\":\"1:01\"}"))
+        row("a body is read to its length", "200", post_json("{\"time\":\"1:01\"}"))
             .says(&["\"time\":\"1:01\""]),
         row(
             "blanks around a length are valid",
@@ -428,11 +428,11 @@ fn lengths() -> Vec<Row> {
         .says(&["\"time\":\"1:02\""]),
         row("a length of zero is one", "200", post("Content-Length: 0", "")),
         row("no length is none", "200", post("A: b", "")),
-        row("GET may have a content", "200", with("Content-Length: 5") + "hello"),
+        row("GET may have a body", "200", with("Content-Length: 5") + "hello"),
         row("which is no request", "200", with(&format!("Content-Length: {}", NEXT.len())) + NEXT)
             .says(&["!next"]),
         row(
-            "a content stays out of the next request, whatever the answer",
+            "a body stays out of the next request, whatever the answer",
             "404 200",
             ["POST /none HTTP/1.1\r\nHost: h\r\nContent-Length: 54\r\n\r\n", NEXT, NEXT].concat(),
         )
@@ -440,7 +440,7 @@ fn lengths() -> Vec<Row> {
         row("an unauthorized one too", "401", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nGET /"),
         row("an unknown method's too", "501", "BREW / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nGET /"),
         row("that of 1.0 too", "200", on_10("Connection: keep-alive\r\nContent-Length: 5\r\n") + "hello"),
-        row("a content of 8 KiB passes", "200", padded(KIB_8)).says(&["\"time\":\"1:23\""]),
+        row("a body of 8 KiB passes", "200", padded(KIB_8)).says(&["\"time\":\"1:23\""]),
         row("one of 8 KiB and a byte does not", "413 close", padded(KIB_8 + 1)),
         row("it is refused once announced", "413 close", post("Content-Length: 8193", "")),
         row(
@@ -715,7 +715,7 @@ fn expectations() -> Vec<Row> {
             on_10("Expect: 100-continue\r\nContent-Length: 5\r\n") + "hello",
         ),
         row("whatever it says", "200 close", on_10("Expect: 200-ok\r\n")),
-        row("HEAD is told of an expectation without content", "417h close", {
+        row("HEAD is told of an expectation without body", "417h close", {
             "HEAD /healthz HTTP/1.1\r\nHost: h\r\nExpect: x\r\n\r\n"
         }),
     ];
@@ -740,7 +740,7 @@ fn persistence() -> Vec<Row> {
         row("what comes behind close is no request", "200 200 close", {
             [NEXT, &with("Connection: close"), NEXT, NEXT].concat()
         }),
-        row("close behind a content", "200 close", post("Connection: close\r\nContent-Length: 2", "{}")),
+        row("close behind a body", "200 close", post("Connection: close\r\nContent-Length: 2", "{}")),
         row(
             "close with a HEAD",
             "200h close",
@@ -771,7 +771,7 @@ fn persistence() -> Vec<Row> {
         ]
         .map(|lines| with(lines) + NEXT),
     ));
-    rows.push(row("an upgrade's content is a content", "200 200", {
+    rows.push(row("an upgrade's body is a body", "200 200", {
         with("Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5") + "GET /" + NEXT
     }));
     rows
@@ -780,7 +780,7 @@ fn persistence() -> Vec<Row> {
 fn methods() -> Vec<Row> {
     let head = |target: &str, lines: &str| format!("HEAD {target} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
     let mut rows = vec![
-        row("HEAD is GET without the content", "200h", head("/healthz", ""))
+        row("HEAD is GET without the body", "200h", head("/healthz", ""))
             .says(&["content-length: 2\n", "!ok"]),
         row("HEAD of a stream", "200h", head("/?id=V", ALICE)).says(&["content-type: application/json\n"]),
         row("HEAD of nothing", "404h", head("/none", "")).says(&["application/problem+json"]),
@@ -802,7 +802,7 @@ fn methods() -> Vec<Row> {
         ),
         row("HEAD that is refused for its size", "431h close", head("/healthz", &"a:\r\n".repeat(100))),
         row("HEAD that is refused for its line", "414h close", head(&format!("/{}", "a".repeat(KIB_8)), "")),
-        row("HEAD that is refused for its content", "400h close", {
+        row("HEAD that is refused for its body", "400h close", {
             head("/healthz", "Transfer-Encoding: chunked\r\n") + "x"
         }),
         row("OPTIONS of the whole", "204", with_line("OPTIONS * HTTP/1.1")).says(&[
@@ -815,11 +815,7 @@ fn methods() -> Vec<Row> {
         row("OPTIONS of /healthz", "204", with_line("OPTIONS /healthz HTTP/1.1"))
             .says(&["allow: GET, HEAD, OPTIONS\n"]),
         row("OPTIONS of nothing", "404", with_line("OPTIONS /none HTTP/1.1")),
-        row(
-            "OPTIONS with a content",
-            "204",
-            "OPTIONS * HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nGET /",
-        ),
+        row("OPTIONS with a body", "204", "OPTIONS * HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nGET /"),
         row("a refused method leaves the connection in step", "405 200", {
             "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nGET /".to_owned() + NEXT
         }),
@@ -842,7 +838,7 @@ fn methods() -> Vec<Row> {
     rows
 }
 
-fn contents() -> Vec<Row> {
+fn bodies() -> Vec<Row> {
     let nested = |levels: usize| {
         post_json(&format!("{{\"a\":{}1{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1)))
     };
@@ -913,7 +909,7 @@ fn pipelines() -> Vec<Row> {
         .says(&["id: n1\n", "id: n2\n", "!next"]),
         row("nothing behind an error is read", "400 close", with("Content-Length: x") + NEXT)
             .says(&["!next"]),
-        row("a content that is refused holds no request", "400 close", post_chunks("zz\r\n") + NEXT)
+        row("a body that is refused holds no request", "400 close", post_chunks("zz\r\n") + NEXT)
             .says(&["!next"]),
     ]
 }
@@ -1120,7 +1116,7 @@ fn a_client_that_waits_for_100_continue_gets_it_and_one_that_cannot_does_not() {
     client.send("2\r\n{}\r\n0\r\n\r\n");
     assert_eq!(read(&mut client, false).status, 200);
 
-    // Behind a pipelined request, and once only however the content comes.
+    // Behind a pipelined request, and once only however the body comes.
     client.send([NEXT, &post("Expect: 100-continue\r\nContent-Length: 15")].concat());
     assert_eq!(read(&mut client, false).status, 200);
     assert_eq!(read(&mut client, false).status, 100);
@@ -1129,7 +1125,7 @@ fn a_client_that_waits_for_100_continue_gets_it_and_one_that_cannot_does_not() {
     }
     assert_eq!(read(&mut client, false).status, 200);
 
-    // It may have gone without: the content alone makes the answer.
+    // It may have gone without: the body alone makes the answer.
     let mut client = server.connect();
     client.send(post("Expect: 100-continue\r\nContent-Length: 15") + body);
     assert_eq!(read(&mut client, false).status, 200, "who has sent it all needs no leave");

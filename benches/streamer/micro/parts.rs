@@ -43,8 +43,8 @@ fn http(timing: Timing) {
     }
     let chunked = b"7\r\n{\"time\"\r\n9\r\n:\"12:34\"}\r\n0\r\n\r\n";
     let mut bytes = *chunked;
-    timing.row("content in two chunks, 16 bytes", 1, || {
-        // Decoding moves the content together.
+    timing.row("body in two chunks, 16 bytes", 1, || {
+        // Decoding moves the body together.
         bytes = *chunked;
         black_box(BodyDecoder::new(Framing::Chunked).decode(black_box(&mut bytes))).ok();
     });
@@ -58,9 +58,9 @@ fn codecs(timing: Timing) {
         out.clear();
         black_box(base64::decode(black_box(&encoded), &mut out)).ok();
     });
-    for content in [r#"{"time":"12:34"}"#, r#"{"time":754.25,"state":"paused"}"#] {
-        timing.row(&format!("JSON {content}"), 1, || {
-            black_box(StreamUpdate::decode(black_box(content.as_bytes()))).ok();
+    for body in [r#"{"time":"12:34"}"#, r#"{"time":754.25,"state":"paused"}"#] {
+        timing.row(&format!("JSON {body}"), 1, || {
+            black_box(StreamUpdate::decode(black_box(body.as_bytes()))).ok();
         });
     }
     let mut arena = Arena::default();

@@ -143,7 +143,7 @@ fn stages(timing: Timing) {
     let mut path = Path::new(None);
     path.turn(&mut requests(PLAIN, &["POST"], 1));
     let mut bytes = requests(PLAIN, &["PATCH"], 1);
-    timing.row("receive: head and content", TURN, || {
+    timing.row("receive: head and body", TURN, || {
         let mut from = 0;
         while let Ok(Received::Request(request, len)) =
             Receiver::default().receive(black_box(&mut bytes[from..]))

@@ -6,7 +6,7 @@ use crate::http::{Framing, Refusal, Refusal::*, limits};
 
 const NEXT: &[u8] = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n";
 
-/// What a decoder says of the bytes that it has been shown, and the content if that is whole.
+/// What a decoder says of the bytes that it has been shown, and the body if that is whole.
 type Answer = Result<Option<(Decoded, Vec<u8>)>, Refusal>;
 
 /// A connection's bytes behind the head, and the decoder at work on them.
@@ -74,8 +74,8 @@ fn show(input: &[u8]) -> String {
 fn check_framed(framing: Framing, input: &[u8], expected: Result<&[u8], Refusal>) {
     let found = feed(framing, input);
     match (&found, expected) {
-        (Ok(Some((decoded, content))), Ok(expected)) => {
-            assert_eq!(content.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        (Ok(Some((decoded, body))), Ok(expected)) => {
+            assert_eq!(body.escape_ascii().to_string(), expected.escape_ascii().to_string());
             assert_eq!(decoded, &Decoded { body: expected.len(), consumed: input.len() }, "{}", show(input));
         }
         (Err(refusal), Err(expected)) => assert_eq!(*refusal, expected, "{}", show(input)),
@@ -181,7 +181,7 @@ fn refuses_a_size_above_64_bits() {
 }
 
 #[test]
-fn limits_the_content() {
+fn limits_the_body() {
     let chunk = |size: usize| [format!("{size:x}\r\n").as_bytes(), &vec![b'x'; size], b"\r\n"].concat();
     let (most, last) = (limits::BODY, b"0\r\n\r\n".as_slice());
     check([&chunk(most), last].concat(), Ok(&"x".repeat(most)));

@@ -188,6 +188,9 @@ fn tells_the_method_even_of_a_refused_request() {
     assert_eq!(method_of("HEAD / HTTP/1.1\r\n: x"), Some(Method::Head));
     assert_eq!(method_of("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"), Some(Method::Head));
     assert_eq!(method_of("HEAF / HTTP/2.0\r\n"), Some(Method::Unknown));
+    let (mut parser, line) = (Parser::new(), b"PRI * HTTP/2.0\r\n");
+    assert_eq!(parser.parse(line), Err(MajorVersion));
+    assert_eq!(parser.head().unwrap().request_line().of(line), b"PRI *");
 }
 
 #[test]

@@ -250,7 +250,7 @@ impl Worker {
             self.links.counters.bump(Counter::Timeouts, wait as usize);
             match (wait, connection.take_partial()) {
                 (Timeout::Head | Timeout::Body, Some(partial)) if partial.is_begun() => {
-                    let problem = Problem::Late { content: wait == Timeout::Body };
+                    let problem = Problem::Late { body: wait == Timeout::Body };
                     self.refuse(handle, problem, Some(&partial));
                 }
                 _ => self.close(handle),
