@@ -106,12 +106,7 @@ impl Server {
         store: Arc<dyn Store>,
         clock: &Clock,
     ) -> Result<Self, String> {
-        if config.log == LogFormat::Json {
-            notice::set_format(log::Format::Json);
-        }
-        if !config.endpoint.names_id() {
-            notice("--endpoint has no {id}, so that it sends the players of all videos to one place");
-        }
+        begin_notices(&config);
         let (credentials, said) = files::load(&config.credentials)?;
         let public = bind(config.listen, "--listen")?;
         let admin = config.admin.map(|admin| bind(admin, "--admin")).transpose()?;
@@ -183,6 +178,16 @@ impl Server {
             join_for(thread, Duration::from_secs(1));
         }
         0
+    }
+}
+
+/// Chooses how notices are written, and gives the first.
+fn begin_notices(config: &Config) {
+    if config.log == LogFormat::Json {
+        notice::set_format(log::Format::Json);
+    }
+    if !config.endpoint.names_id() {
+        notice("--endpoint has no {id}, so that it sends the players of all videos to one place");
     }
 }
 

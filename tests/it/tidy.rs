@@ -34,6 +34,7 @@ const OF_THE_WORLD: [&str; 7] =
     ["server/", "sys.rs", "store/journal", "store/redis", "main.rs", "check.rs", "token.rs"];
 
 const MOST_LINES: usize = 400;
+const MOST_LINES_OF_A_FUNCTION: usize = 40;
 
 /// A file of the product: its path from `src`, and its text without comments, literals and tests.
 struct Source {
@@ -59,6 +60,11 @@ fn all_unsafe_code_is_in_one_file() {
 #[test]
 fn no_product_file_is_longer_than_400_lines() {
     check(too_long);
+}
+
+#[test]
+fn no_function_is_longer_than_40_lines() {
+    check(long_functions);
 }
 
 #[test]
@@ -270,6 +276,24 @@ fn too_long(source: &Source) -> Vec<String> {
     vec![format!("{} has {lines} lines without its tests: ask what it is really two of", source.path)]
 }
 
+/// Functions that fill more lines than one can take in at a glance, from `fn` to the closing brace.
+fn long_functions(source: &Source) -> Vec<String> {
+    let mut offences = Vec::new();
+    for (at, _) in source.code.match_indices("fn ") {
+        let is_word = !source.code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let item = &source.code[at..];
+        let lines = item[..end_of_item(item)].lines().count();
+        if is_word && lines > MOST_LINES_OF_A_FUNCTION {
+            let first = source.code[..at].lines().count();
+            let name =
+                item[3..].split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+            offences
+                .push(format!("{}:{first}: the function {name} has {lines} lines: split it", source.path));
+        }
+    }
+    offences
+}
+
 /// The files of the product alone: without comments, without literals, without tests, and with as many lines as before
 /// up to the last that is left.
 fn product(files: Vec<(String, String)>) -> Vec<Source> {
@@ -282,7 +306,9 @@ fn product(files: Vec<(String, String)>) -> Vec<Source> {
             _ if path == "lib.rs" || path == "main.rs" => String::new(),
             _ => format!("{}/", path.trim_end_matches(".rs")),
         };
-        tests.extend(modules.into_iter().map(|name| format!("{folder}{name}.rs")));
+        tests.extend(
+            modules.iter().flat_map(|name| ["", "/mod"].map(|end| format!("{folder}{name}{end}.rs"))),
+        );
         sources.push(Source { path, code });
     }
     sources.retain(|source| !tests.contains(&source.path));
@@ -506,6 +532,15 @@ fn a_file_is_too_long_by_its_product_lines() {
     assert_eq!(found(too_long, "app/mod.rs", &(lines(401) + &tests(1))), 1);
     // Comments are read by people too.
     assert_eq!(found(too_long, "app/mod.rs", &("// why\n".repeat(400) + &lines(1))), 1);
+}
+
+#[test]
+fn a_function_is_too_long_by_all_its_lines() {
+    let body = |n: usize| format!("pub fn f(x: u8) -> u8 {{\n{}}}\n", "    if x > 1 { g(); }\n".repeat(n));
+    assert_eq!(found(long_functions, "app/mod.rs", &body(38)), 0);
+    assert_eq!(found(long_functions, "app/mod.rs", &body(39)), 1);
+    assert_eq!(found(long_functions, "app/mod.rs", &format!("{}{}", body(38), body(39))), 1);
+    assert_eq!(found(long_functions, "app/mod.rs", "trait T { fn f(&self) -> u8; fn g(&self); }"), 0);
 }
 
 #[test]

@@ -200,18 +200,23 @@ impl Worker {
             let Some(exchange) = exchange else { continue };
             self.work.exchanges.push((handle, exchange));
             requests += 1;
-            if exchange.closes() {
-                break Stop::Last;
-            }
-            if self.app.may_be_long(&exchange, &self.work.turn) {
-                // Responses that are not read must not fill the memory: the rest waits until this one is written.
-                break Stop::OthersTurn;
+            if let Some(stop) = self.stop_behind(&exchange) {
+                break stop;
             }
         };
         if let Some(connection) = self.connections.slab.get_mut(handle) {
             connection.arrived = source.arrived;
         }
         (at..end, stop)
+    }
+
+    /// Whether no more is to be decoded behind this exchange.
+    fn stop_behind(&self, exchange: &Exchange) -> Option<Stop> {
+        if exchange.closes() {
+            return Some(Stop::Last);
+        }
+        // Responses that are not read must not fill the memory: the rest waits until this one is written.
+        self.app.may_be_long(exchange, &self.work.turn).then_some(Stop::OthersTurn)
     }
 
     /// Decodes what these bytes of the buffer begin with.
