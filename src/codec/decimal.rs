@@ -25,10 +25,16 @@ pub fn parse_port(digits: &[u8]) -> Option<u16> {
 }
 
 /// Appends `n`. Most numbers here have one or two digits.
-pub fn write(mut n: u64, out: &mut Vec<u8>) {
-    if n < 10 {
-        return out.push(b'0' + n as u8);
+#[inline]
+pub fn write(n: u64, out: &mut Vec<u8>) {
+    match n {
+        0..10 => out.push(b'0' + n as u8),
+        10..100 => out.extend_from_slice(&[b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]),
+        _ => write_long(n, out),
     }
+}
+
+fn write_long(mut n: u64, out: &mut Vec<u8>) {
     // As many as the largest number has.
     let mut digits = [0; 20];
     let mut at = digits.len();
