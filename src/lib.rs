@@ -18,7 +18,7 @@
 //! 2. [`codec`]: base64, JSON, urlencoded, SHA-256, each from its specification.
 //! 3. [`http`]: heads and bodies in, answers out.
 //! 4. [`streams`]: the rules. An account is a pure function of what it was, the time and a command.
-//! 5. [`store`]: where accounts are kept; a `Mutex<HashMap>` cut into shards.
+//! 5. [`store`]: where accounts are kept; a mutex over a hash table, cut into shards.
 //! 6. [`config`]: one table of options, from which flags, variables and `--help` follow.
 //! 7. [`app`]: what a request means.
 //! 8. [`server`]: the listener, the workers, the log. `main.rs`, `check.rs` and `token.rs` are the program around it.
