@@ -186,6 +186,20 @@ async function theFourthIsRefused(first) {
   await until('one click plays it again', state, is('Playing'));
 }
 
+async function theOperator() {
+  await admin({ id: 'film', device: (await find('film')).device, reason: 'The match is blacked out in your region.' });
+  await until('an operator ends it', () => text('#why'), is('Ended by the service'));
+  same('and says why', await text('#detail'), 'The match is blacked out in your region.');
+  await admin({ hold: '60s', reason: 'Please call us.' });
+  await play();
+  await until('a held user is refused', () => text('#why'), is('Your account is on hold'));
+  check('and told what to do', /^Please call us\. Try again in \d\d seconds\.$/.test(await text('#detail')), await text('#detail'));
+  await picture('held');
+  await admin({ hold: '0s' });
+  await click('#again');
+  await until('until that is lifted', state, is('Playing'));
+}
+
 async function theServerGoesAndComes() {
   await end(server.child);
   await until('a server that is gone is noticed', () => run('document.querySelector("#offline").hidden'), is(false));
@@ -240,6 +254,7 @@ async function test() {
   await twoTabsAreTwoDevices(first);
   await reports();
   await theFourthIsRefused(first);
+  await theOperator();
   await theServerGoesAndComes();
   await theLaptopSleeps();
   await away();
