@@ -8,7 +8,7 @@ use super::problem::Problem;
 use crate::http::Method;
 use crate::http::encode::Persistence;
 use crate::streams::arena::{Arena, Word};
-use crate::streams::batch::{Asked, Batch};
+use crate::streams::batch::{Asked, Batch, Change};
 
 /// Which of the two listeners a connection came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,12 @@ impl Exchange {
     /// Whether the store has to be asked.
     pub fn asks(&self) -> bool {
         matches!(self.plan, Plan::Ask(_))
+    }
+
+    /// Whether the store has done more for it than to renew a lease.
+    pub fn has_full_change(&self, turn: &Turn) -> bool {
+        let Plan::Ask(at) = self.plan else { return false };
+        turn.batch.entries.get(at as usize).is_some_and(|entry| entry.outcome.change == Change::Full)
     }
 
     /// What the observer has to be asked for.

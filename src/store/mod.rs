@@ -96,6 +96,12 @@ pub trait Session: Send {
         None
     }
 
+    /// The ticket of a batch that was [`Submitted::Pending`], and whether its changes are kept. Called as
+    /// [`Session::complete`] is.
+    fn kept(&mut self) -> Option<(u32, bool)> {
+        None
+    }
+
     /// By when [`Session::complete`] is to be called though nothing has become ready.
     fn deadline(&self) -> Option<Timestamp> {
         None
@@ -109,6 +115,9 @@ pub enum Submitted {
     Done,
     /// It has to wait, and the session has it now.
     Parked,
+    /// It is carried out, every outcome filled in, and the batch is where it was. But an outcome with
+    /// [`Change::Full`](crate::streams::batch::Change) holds only when [`Session::kept`] gives the batch's ticket.
+    Pending,
 }
 
 /// What a session waits for on a source.

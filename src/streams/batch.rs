@@ -97,6 +97,13 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Whether it changes nothing, whatever comes of it.
+    pub fn is_question(&self) -> bool {
+        matches!(self, Self::Look | Self::List)
+    }
+}
+
 /// Which stream gives way when a start finds the user full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replace {
@@ -259,6 +266,18 @@ impl Batch {
     pub fn push(&mut self, command: Command) -> u32 {
         self.entries.push(Entry { command, outcome: Outcome::default() });
         self.entries.len() as u32 - 1
+    }
+
+    /// Says of every command but questions that the store could not carry it out.
+    pub fn refuse_changes(&mut self) {
+        for entry in self.entries.iter_mut().filter(|entry| !entry.command.action.is_question()) {
+            entry.outcome = Outcome::default();
+        }
+    }
+
+    /// Whether a command has done more than to renew a lease.
+    pub fn has_full_change(&self) -> bool {
+        self.entries.iter().any(|entry| entry.outcome.change == Change::Full)
     }
 
     /// The streams that `outcome` lists.

@@ -10,6 +10,7 @@ mod credentials;
 mod hostile;
 mod inside;
 mod parked;
+mod pending;
 mod program;
 mod server;
 mod stall;

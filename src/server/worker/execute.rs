@@ -3,6 +3,7 @@
 //! ```text
 //!            submit ── Done ─────────────────────────────────▶ respond
 //! execute ──▶   └──── Parked ──▶ park ···▶ complete ──────────▶ respond
+//!    │          └── Pending ──▶ park what changes ···▶ kept ───▶ respond
 //!    └──────▶ ask the observer ──▶ park ···▶ message Observed ─▶ respond
 //! ```
 //!
@@ -16,6 +17,7 @@ use super::{Handle, MAX_OUT, Worker};
 use crate::app::counters::Counter;
 use crate::app::{Exchange, View};
 use crate::server::observer::Question;
+use crate::store::Submitted;
 
 impl Worker {
     /// Has the batch carried out and answers the turn's requests; those that have to wait are parked.
@@ -27,13 +29,15 @@ impl Worker {
         let (now, engine) = (self.time.now.steady, &mut self.engine);
         let (batch, poller) = (&mut self.work.turn.batch, &mut self.connections.poller);
         let submitted = catch_unwind(AssertUnwindSafe(|| engine.submit(now, batch, poller)));
-        let is_done = submitted.unwrap_or_else(|_| {
+        let submitted = submitted.unwrap_or_else(|_| {
             // Commands that the panic has kept from being carried out say `Unavailable`.
             self.links.counters.bump(Counter::Panics, 0);
-            true
+            Submitted::Done
         });
-        if !is_done {
-            self.park_asked();
+        match submitted {
+            Submitted::Done => {}
+            Submitted::Parked => self.park_asked(),
+            Submitted::Pending => return self.park_changed(),
         }
         let work = std::mem::take(&mut self.work);
         self.work = self.respond(work);
@@ -57,6 +61,29 @@ impl Worker {
         }
         self.engine.park(&mut self.work);
         self.work = rest;
+    }
+
+    /// Parks the requests whose changes the engine has yet to keep, and answers those of connections that have none: a
+    /// heartbeat does not wait for a disk because another request of its turn does.
+    fn park_changed(&mut self) {
+        let mut work = std::mem::take(&mut self.work);
+        self.time.micros = self.time.clock.micros();
+        let (mut at, mut parked) = (0, 0);
+        while let Some(group) = work.exchanges[at..].chunk_by(|(a, _), (b, _)| a == b).next() {
+            let end = at + group.len();
+            if group.iter().any(|(_, exchange)| exchange.has_full_change(&work.turn)) {
+                self.connections.deadlines.end(group[0].0);
+                work.exchanges.copy_within(at..end, parked);
+                parked += end - at;
+            } else {
+                self.respond_to(group, &work);
+            }
+            at = end;
+        }
+        work.exchanges.truncate(parked);
+        self.write_all();
+        self.engine.park(&mut work);
+        self.work = work;
     }
 
     /// Hands the requests that only the observer can answer to it, and parks them. Each is the only one of its connection
@@ -119,13 +146,18 @@ impl Worker {
     pub(super) fn respond(&mut self, mut work: Work) -> Work {
         self.time.micros = self.time.clock.micros();
         for group in work.exchanges.chunk_by(|(a, _), (b, _)| a == b) {
-            self.contain(group[0].0, |worker, handle| worker.encode(handle, group, &work));
-            if self.output.bytes.len() > MAX_OUT {
-                self.write_all();
-            }
+            self.respond_to(group, &work);
         }
         self.write_all();
         work.clear();
         work
+    }
+
+    /// Encodes the responses of one connection.
+    fn respond_to(&mut self, group: &[(Handle, Exchange)], work: &Work) {
+        self.contain(group[0].0, |worker, handle| worker.encode(handle, group, work));
+        if self.output.bytes.len() > MAX_OUT {
+            self.write_all();
+        }
     }
 }

@@ -19,7 +19,6 @@ use crate::server::shared::Message;
 impl Worker {
     /// Does what other threads have left in the inbox.
     pub(super) fn take_messages(&mut self) {
-        self.links.wake_ups.clear();
         for message in self.links.inbox.take() {
             match message {
                 Message::Serve { stream, peer, side, full } => self.accept(stream, peer, side, full),

@@ -161,6 +161,10 @@ impl Worker {
         self.decode_arrivals();
         self.give_up();
         self.execute();
+        if woken {
+            // Before looking for what it was: what comes after the look wakes the worker again.
+            self.links.wake_ups.clear();
+        }
         self.complete();
         if woken {
             // Last, so that a connection that makes way for a newcomer has had its response.

@@ -43,8 +43,10 @@ impl Work {
 pub struct Engine {
     session: Box<dyn Session>,
     parked: HashMap<u32, Work>,
-    /// How many of them wait for the session.
+    /// How many of them wait for the session to carry them out.
     submitted: usize,
+    /// How many of them are carried out, and wait for the session to keep what they have changed.
+    pending: usize,
     next_ticket: u32,
     spare: Vec<Work>,
     /// By when the session wants to be called.
@@ -55,20 +57,21 @@ impl Engine {
     /// Nothing is parked.
     pub fn new(session: Box<dyn Session>) -> Self {
         let (parked, spare) = (HashMap::new(), Vec::new());
-        Self { session, parked, submitted: 0, next_ticket: 0, spare, deadline: None }
+        Self { session, parked, submitted: 0, pending: 0, next_ticket: 0, spare, deadline: None }
     }
 
-    /// Has the commands carried out; false if they have to wait, and their work has to be parked.
-    pub fn submit(&mut self, now: Timestamp, batch: &mut Batch, poller: &mut Poller) -> bool {
+    /// Has the commands carried out. Unless they are done, their work, or a part of it, has to be parked.
+    pub fn submit(&mut self, now: Timestamp, batch: &mut Batch, poller: &mut Poller) -> Submitted {
         if batch.entries.is_empty() || self.submitted >= MAX_PARKED {
             // Commands that were not asked say `Unavailable`.
-            return true;
+            return Submitted::Done;
         }
         batch.ticket = self.next_ticket;
         let submitted = self.session.submit(now, batch, &mut Watch(poller));
         self.deadline = self.session.deadline();
         self.submitted += usize::from(submitted == Submitted::Parked);
-        submitted == Submitted::Done
+        self.pending += usize::from(submitted == Submitted::Pending);
+        submitted
     }
 
     /// The ticket of the batch that was submitted last, or of the next work to be parked.
@@ -93,8 +96,17 @@ impl Engine {
         self.session.ready(now, key, &mut Watch(poller));
     }
 
-    /// Work whose commands the session has carried out, or given up.
+    /// Work whose commands the session has carried out or given up, or whose changes it has kept or lost.
     pub fn complete(&mut self, now: Timestamp, poller: &mut Poller) -> Option<Work> {
+        while let Some((ticket, kept)) = self.session.kept() {
+            self.pending -= 1;
+            if let Some(mut work) = self.parked.remove(&ticket) {
+                if !kept {
+                    work.turn.batch.refuse_changes();
+                }
+                return Some(work);
+            }
+        }
         loop {
             let batch = self.session.complete(now, &mut Watch(poller));
             self.deadline = self.session.deadline();
@@ -109,12 +121,12 @@ impl Engine {
 
     /// Whether the session has anything to complete: a batch, or work of its own whose time has come.
     pub fn is_waiting(&self) -> bool {
-        self.submitted > 0 || self.deadline.is_some()
+        self.submitted + self.pending > 0 || self.deadline.is_some()
     }
 
     /// All that is parked, for a session that will not give it back.
     pub fn take_all(&mut self) -> Vec<Work> {
-        self.submitted = 0;
+        (self.submitted, self.pending) = (0, 0);
         self.parked.drain().map(|(_, work)| work).collect()
     }
 
@@ -128,7 +140,7 @@ impl Engine {
 
     /// How many turns wait for the session.
     pub fn submitted(&self) -> usize {
-        self.submitted
+        self.submitted + self.pending
     }
 }
 

@@ -46,17 +46,6 @@ enum Wanted {
     Stop,
 }
 
-/// What has become of a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is not known yet.
-    Pending,
-    /// It is on the disk.
-    Synced,
-    /// It may be on the disk or not.
-    Failed,
-}
-
 impl Lane {
     /// A lane with a file of its own.
     pub fn new(number: u32, files: &Files, waker: Waker) -> io::Result<Self> {
@@ -111,15 +100,12 @@ impl Lane {
         self.more.notify_one();
     }
 
-    /// What has become of a turn that was written.
-    pub fn fate(&self, turn: u64) -> Fate {
+    /// Whether a turn is on the disk; None while that is not known.
+    pub fn is_kept(&self, turn: u64) -> Option<bool> {
         if self.is_synced(turn) {
-            Fate::Synced
-        } else if self.failed.load(Acquire) >= turn {
-            Fate::Failed
-        } else {
-            Fate::Pending
+            return Some(true);
         }
+        (self.failed.load(Acquire) >= turn).then_some(false)
     }
 
     /// Whether this turn, and all before it, are on the disk.

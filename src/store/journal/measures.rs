@@ -31,7 +31,6 @@ pub fn of(files: &Files, lanes: &[Arc<Lane>]) -> Vec<Measure> {
         value: value as f64,
     };
     let mut measures = vec![
-        single("streamer_store_up", Gauge, "Whether the store takes changes.", u64::from(files.is_up())),
         single("streamer_journal_bytes", Gauge, "Size of the journal's files.", bytes),
         single("streamer_journal_files", Gauge, "Files of the journal.", n_files),
         single("streamer_journal_writes_total", Counter, "Writes to the journal.", writes.load(Relaxed)),

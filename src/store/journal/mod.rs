@@ -53,19 +53,19 @@ use std::thread::{self, JoinHandle};
 use super::memory::{Memory, Recorder};
 use super::{Census, Measure, Registry, Session, Store, Submitted, Swept};
 use crate::streams::account::{Account, Policy};
-use crate::streams::batch::{Action, Batch, Change, Outcome};
+use crate::streams::batch::{Action, Batch};
 use crate::time::Timestamp;
 
 use directory::{Directory, Disk};
 use files::Files;
 use format::Header;
-use lane::{Fate, Lane};
+use lane::Lane;
 use replay::Found;
 use retention::Retention;
 use writer::Writer;
 
 /// So many turns of a worker may wait for the disk; past it changes are refused.
-const MAX_PARKED: usize = 1024;
+const MAX_PENDING: usize = 1024;
 
 /// When a change is on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl Store for Journal {
             let (lane, files) = (Arc::clone(&lane), Arc::clone(&self.files));
             thread::Builder::new().name(format!("syncer-{number}")).spawn(move || lane.run(&files))?
         };
-        Ok(Box::new(InJournal { journal: self, lane, parked: VecDeque::new(), syncer: Some(syncer) }))
+        Ok(Box::new(InJournal { journal: self, lane, pending: VecDeque::new(), syncer: Some(syncer) }))
     }
 
     fn sweep(&self, now: Timestamp) -> Swept {
@@ -217,8 +217,8 @@ impl Recorder for Recording<'_> {
 struct InJournal {
     journal: Arc<Journal>,
     lane: Arc<Lane>,
-    /// Turns that wait for the disk, by their numbers.
-    parked: VecDeque<(u64, Batch)>,
+    /// The turns that wait for the disk, and the tickets of their batches.
+    pending: VecDeque<(u64, u32)>,
     syncer: Option<JoinHandle<()>>,
 }
 
@@ -226,8 +226,8 @@ impl Session for InJournal {
     fn submit(&mut self, now: Timestamp, batch: &mut Batch, _registry: &mut dyn Registry) -> Submitted {
         let Journal { memory, files, sync, .. } = &*self.journal;
         let mut writer = self.lane.writer();
-        if !files.is_up() || writer.is_behind() || self.parked.len() >= MAX_PARKED {
-            memory.execute_and_record(now, batch, is_question, &mut ());
+        if !files.is_up() || writer.is_behind() || self.pending.len() >= MAX_PENDING {
+            memory.execute_and_record(now, batch, Action::is_question, &mut ());
             return Submitted::Done;
         }
         let mut recording = Recording { now, files, writer: &mut writer };
@@ -238,33 +238,26 @@ impl Session for InJournal {
         let written = self.lane.write(&mut writer, files);
         drop(writer);
         if written.is_err() || executed.is_err() {
-            refuse(batch);
+            batch.refuse_changes();
         }
         if let Err(panic) = executed {
             resume_unwind(panic);
         }
-        let waits = |entry: &crate::streams::batch::Entry| entry.outcome.change == Change::Full;
         match turn {
-            Some(turn) if *sync == SyncPolicy::Always && batch.entries.iter().any(waits) => {
+            Some(turn) if *sync == SyncPolicy::Always && batch.has_full_change() => {
                 self.lane.want_sync();
-                self.parked.push_back((turn, std::mem::take(batch)));
-                Submitted::Parked
+                self.pending.push_back((turn, batch.ticket));
+                Submitted::Pending
             }
             _ => Submitted::Done,
         }
     }
 
-    fn complete(&mut self, _now: Timestamp, _registry: &mut dyn Registry) -> Option<Batch> {
-        let (turn, _) = self.parked.front()?;
-        let fate = self.lane.fate(*turn);
-        if fate == Fate::Pending {
-            return None;
-        }
-        let (_, mut batch) = self.parked.pop_front()?;
-        if fate == Fate::Failed {
-            refuse(&mut batch);
-        }
-        Some(batch)
+    fn kept(&mut self) -> Option<(u32, bool)> {
+        let (turn, ticket) = *self.pending.front()?;
+        let kept = self.lane.is_kept(turn)?;
+        self.pending.pop_front();
+        Some((ticket, kept))
     }
 }
 
@@ -275,18 +268,6 @@ impl Drop for InJournal {
         if let Some(syncer) = self.syncer.take() {
             let _ = syncer.join();
         }
-    }
-}
-
-/// Questions change nothing, and are answered whatever the disk does.
-fn is_question(action: &Action) -> bool {
-    matches!(action, Action::Look | Action::List)
-}
-
-/// Whatever these commands have done is not known to be kept.
-fn refuse(batch: &mut Batch) {
-    for entry in batch.entries.iter_mut().filter(|entry| !is_question(&entry.command.action)) {
-        entry.outcome = Outcome::default();
     }
 }
 

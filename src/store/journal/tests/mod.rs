@@ -109,15 +109,20 @@ impl Client {
             batch.push(Command { user, key, limit: 3, action: *action });
         }
         let submitted = self.session.submit(now, &mut batch, &mut NoSockets);
-        if submitted == Submitted::Parked {
-            loop {
-                self.woken.wait();
-                if let Some(done) = self.session.complete(now, &mut NoSockets) {
-                    return (done, submitted);
-                }
-            }
+        if submitted == Submitted::Pending && !self.is_kept() {
+            batch.refuse_changes();
         }
         (batch, submitted)
+    }
+
+    /// Waits until it is known.
+    fn is_kept(&mut self) -> bool {
+        loop {
+            self.woken.wait();
+            if let Some((_, kept)) = self.session.kept() {
+                return kept;
+            }
+        }
     }
 
     fn run(&mut self, now: Timestamp, commands: &[(&str, &str, Action)]) -> Vec<(Verdict, u32)> {
@@ -243,7 +248,7 @@ fn the_last_record_of_a_user_holds_in_whatever_file_it_is() {
 
 #[test]
 fn heartbeats_and_questions_wait_for_no_sync_and_with_second_nothing_does() {
-    for (sync, started) in [(SyncPolicy::Always, Submitted::Parked), (SyncPolicy::Second, Submitted::Done)] {
+    for (sync, started) in [(SyncPolicy::Always, Submitted::Pending), (SyncPolicy::Second, Submitted::Done)] {
         let temp = Temp::new();
         let (journal, start) = open(&temp, sync);
         let mut client = Client::new(&journal);
