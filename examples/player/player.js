@@ -34,6 +34,7 @@ export class Watch {
   reached = true; // Did the server answer last time?
   last = null; // The last call and its answer, for a log.
 
+  #life = new AbortController(); // Ends what listens.
   #active = false; // Does the server know this stream, as far as we know?
   #replace = null; // The stream that the viewer gives up for this one.
   #busy = false; // One call at a time: a pause never overtakes the play before it.
@@ -43,19 +44,27 @@ export class Watch {
   #asked = 0; // When we last called, and when we are to call again, in wall time.
   #due = Infinity;
 
-  /** `authorization` is the header's value, `changed(watch)` is called after every answer. */
+  /** `authorization` is the header's value, `changed(watch)` is called after every answer and change of state. */
   constructor({ video, server, id, device, authorization, changed }) {
     Object.assign(this, { video, id, device, changed });
     this.url = `${server}/?${new URLSearchParams({ id, device })}`;
     this.headers = { Authorization: authorization, 'Content-Type': 'application/json' };
 
-    for (const event of ['play', 'pause', 'ended']) video.addEventListener(event, () => this.#tell());
+    const { signal } = this.#life;
+    for (const event of ['play', 'pause', 'ended']) video.addEventListener(event, () => this.#tell(), { signal });
     // A hidden tab gets one timer a minute. A video that plays goes on telling the time.
-    setInterval(() => this.#tick(), TICK_MS);
-    video.addEventListener('timeupdate', () => this.#tick());
-    addEventListener('online', () => this.#tell());
-    addEventListener('pagehide', () => this.#leave());
-    addEventListener('pageshow', (event) => event.persisted && this.#tell());
+    const timer = setInterval(() => this.#tick(), TICK_MS);
+    signal.addEventListener('abort', () => clearInterval(timer));
+    video.addEventListener('timeupdate', () => this.#tick(), { signal });
+    addEventListener('online', () => this.#tell(), { signal });
+    addEventListener('pagehide', () => this.#leave(), { signal });
+    addEventListener('pageshow', (event) => event.persisted && this.#tell(), { signal });
+  }
+
+  /** For a page that shows another video in the same element: ends the stream and lets go of the element. */
+  close() {
+    this.#leave();
+    this.#life.abort();
   }
 
   /** After a 409: ends that stream, one of `problem.streams`, and plays this one. */
@@ -76,6 +85,7 @@ export class Watch {
   }
 
   async #tell() {
+    if (this.#life.signal.aborted) return;
     if (this.#busy) return void (this.#again = true);
     const wish = this.#wish;
     if (!this.#active && wish !== 'playing') return this.#settle();
@@ -85,10 +95,13 @@ export class Watch {
     this.#busy = true;
     this.#asked = Date.now();
     if (starts && this.state !== 'playing') this.#become('starting');
-    await this.leaving;
+    const { leaving } = this;
+    await leaving;
     const answer = await this.#call(method, { time: position, ...(method === 'PATCH' && { state: wish }) });
     this.#busy = false;
+    if (this.#life.signal.aborted) return;
     this.#take(method, wish, answer);
+    if (this.leaving !== leaving) this.#active = false; // The tab was left meanwhile, and the stream ended.
     this.last = { method, wish, position, ...answer };
     this.changed(this);
     if (this.#again) {
@@ -105,8 +118,8 @@ export class Watch {
       const response = await fetch(this.url + query, {
         method, headers: this.headers, signal, body: method === 'DELETE' ? undefined : JSON.stringify(body),
       });
-      const retryAfter = Number(response.headers.get('Retry-After')) * 1000;
-      return { status: response.status, retryAfter, ...(await response.json()) };
+      const retryAfter = Number(response.headers.get('Retry-After')) * 1000 || 0;
+      return { ...(await response.json()), status: response.status, retryAfter };
     } catch {
       return { status: 0, retryAfter: 0 }; // No network, no answer in time, or one from something in between.
     }

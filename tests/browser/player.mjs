@@ -244,6 +244,10 @@ async function theTabIsThrottled() {
   await sleep(LEASE_S * 1000 + 1_000);
   same('and keeps its lease', await ids(), 'hidden');
   same('by heartbeats, not by a new start', (await texts('#calls li')).filter((row) => row.includes('POST')).length, 1);
+  await run('watch.close()');
+  await until('closed by the page, it ends', ids, is(''), AT_ONCE_MS);
+  await sleep(LEASE_S * 1000 / 2);
+  same('and is not heard of again, though the video plays', [await ids(), await run('document.querySelector("video").paused')], ['', false]);
 }
 
 async function test() {
