@@ -9,8 +9,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::clock::Clock;
 use super::logger::Logger;
-use super::observer::{Observer, Questions};
-use super::shared::{Capacity, Inbox, Shared};
+use super::observer::Observer;
+use super::shared::{Capacity, Inbox, Questions, Shared};
 use super::sweeper;
 use super::worker::{Links, Worker};
 use crate::app::auth::Credentials;

@@ -13,7 +13,7 @@ use crate::app::auth::signed::Keys;
 use crate::app::auth::users::Users;
 use crate::config::Mode;
 
-/// More than any list of keys needs: whoever names another file by mistake should hear so.
+/// More than any list of keys needs. A larger file was named by mistake.
 const MAX_SECRET: u64 = 64 * 1024;
 
 /// Reads the credentials. Says what it read, for the operator.
@@ -96,7 +96,7 @@ fn open(path: &Path, flag: &str) -> Result<File, String> {
     })
 }
 
-/// Whom this process runs as, where the system has a /proc to say it.
+/// The user that this process runs as, where the system has a /proc to say it.
 fn uid() -> Option<u32> {
     fs::metadata("/proc/self").ok().map(|metadata| metadata.uid())
 }

@@ -28,7 +28,7 @@ const STOP_TICK: Duration = Duration::from_millis(5);
 /// The token of the signals; a socket's is its index.
 const SIGNALS: u64 = u64::MAX;
 
-/// The listening sockets, and whom they deal to.
+/// The listening sockets, and the workers that they deal to.
 pub struct Listener {
     /// None once they are closed.
     sockets: Vec<(Side, Option<TcpListener>)>,
@@ -38,7 +38,7 @@ pub struct Listener {
     inboxes: Vec<Arc<Inbox>>,
     counters: Arc<Counters>,
     next: usize,
-    /// A socket may hold connections that nobody will tell of again: the last `accept` failed.
+    /// A socket may hold connections that the poller will not tell of again: the last `accept` failed.
     retry: bool,
     /// A socket may hold more connections: it was the signals' turn.
     more: bool,

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_log_loses_lines_says_how_many_and_holds_up_nobody() {
+    fn a_stalled_log_loses_lines_says_how_many_and_holds_no_worker_up() {
         let logger = logger();
         let counters = Counters::default();
         let (permits, stalled) = mpsc::channel();

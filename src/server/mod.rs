@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! listener ──accept──▶ inbox ──▶ worker ⟲ turn ──lines──▶ logger
-//!     ▲                            │
-//!  signals                       store ◀── sweeper
+//!     ▲                  ▲         │ │
+//!  signals             page        │ └──question──▶ observer
+//!                        └─────────┼─────────────────┘
+//!                                store ◀── sweeper
 //! ```
 //!
-//! *Invariant:* threads are made here alone, and their number does not depend on the load; all but that of a reload live as
-//! long as the server.
+//! *Invariant:* the number of threads does not depend on the load. Those of a store are its own; all others are made
+//! here, and all but that of a reload live as long as the server.
 
 mod listener;
 
@@ -229,7 +231,7 @@ fn reload(mode: &Mode, shared: &Arc<Shared>, reading: usize) {
     }
 }
 
-/// Waits for a thread, but not for ever: a log that nobody reads must not keep the program.
+/// Waits for a thread, but not for ever: a log that is not read must not keep the program.
 fn join_for(thread: JoinHandle<()>, most: Duration) {
     let until = Instant::now() + most;
     while !thread.is_finished() && Instant::now() < until {

@@ -10,11 +10,11 @@ use core::net::SocketAddr;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::clock::Clock;
-use super::shared::{Inbox, Message, Shared};
+use super::shared::{Inbox, Message, Question, Shared};
 use crate::app::counters::Counters;
 use crate::app::history::{self, History};
 use crate::app::recent::Recent;
@@ -22,34 +22,6 @@ use crate::app::snapshot::{Process, Snapshot};
 use crate::app::usage::Usage;
 use crate::app::{Readiness, View, render};
 use crate::time::{Millis, Timestamp};
-
-/// How many questions may wait.
-const MAX_QUESTIONS: usize = 64;
-
-/// What a worker asks the observer.
-pub struct Question {
-    pub view: View,
-    /// Under which ticket the worker has parked the request.
-    pub ticket: u32,
-    /// Whose worker that is.
-    pub inbox: Arc<Inbox>,
-}
-
-/// Where questions are asked.
-pub struct Questions(SyncSender<Question>);
-
-impl Questions {
-    /// Where questions are asked, and where the observer finds them.
-    pub fn new() -> (Self, Receiver<Question>) {
-        let (questions, asked) = sync_channel(MAX_QUESTIONS);
-        (Self(questions), asked)
-    }
-
-    /// Asks; false if too many questions wait already.
-    pub fn ask(&self, question: Question) -> bool {
-        self.0.try_send(question).is_ok()
-    }
-}
 
 /// Looks at everything.
 pub struct Observer {

@@ -8,12 +8,12 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Wake;
 
-use super::observer::Questions;
 use crate::app::auth::Credentials;
-use crate::app::{Readiness, Settings, Side};
+use crate::app::{Readiness, Settings, Side, View};
 use crate::store::Store;
 
 /// How many connections there may be.
@@ -51,7 +51,7 @@ pub struct Shared {
     pub settings: Arc<Settings>,
     /// Who puts the operators' pages together.
     pub observer: Questions,
-    /// Whom to let in, and by which reading of the files that was found out.
+    /// Which credentials are taken, and by which reading of the files that was found out.
     credentials: Mutex<(usize, Arc<Credentials>)>,
     /// The number of the reading that is in force.
     pub credentials_version: AtomicUsize,
@@ -96,7 +96,7 @@ impl Shared {
         }
     }
 
-    /// Whom to let in, and by which reading of the files that was found out.
+    /// Which credentials are taken, and by which reading of the files that was found out.
     pub fn credentials(&self) -> (usize, Arc<Credentials>) {
         let current = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
         (current.0, Arc::clone(&current.1))
@@ -209,5 +209,33 @@ impl WakeUps {
 impl AsFd for WakeUps {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// How many questions may wait.
+const MAX_QUESTIONS: usize = 64;
+
+/// What a worker asks the observer.
+pub struct Question {
+    pub view: View,
+    /// Under which ticket the worker has parked the request.
+    pub ticket: u32,
+    /// Whose worker that is.
+    pub inbox: Arc<Inbox>,
+}
+
+/// Where questions are asked.
+pub struct Questions(SyncSender<Question>);
+
+impl Questions {
+    /// Where questions are asked, and where the observer finds them.
+    pub fn new() -> (Self, Receiver<Question>) {
+        let (questions, asked) = sync_channel(MAX_QUESTIONS);
+        (Self(questions), asked)
+    }
+
+    /// Asks; false if too many questions wait already.
+    pub fn ask(&self, question: Question) -> bool {
+        self.0.try_send(question).is_ok()
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that frees what nobody asks for any more: streams that ran out, of users who never came back, and what a
+//! The thread that frees what is not asked for any more: streams that ran out, of users who never came back, and what a
 //! flood of connections has left behind.
 //!
 //! *Invariant:* correctness does not depend on it; an account drops what has expired whenever it is touched.

@@ -61,7 +61,7 @@ struct Shard {
     tallies: Tallies,
 }
 
-/// The sums over a shard's users, so that nobody has to visit a million accounts to know them. Written under the shard's
+/// The sums over a shard's users, so that they are known without a visit to a million accounts. Written under the shard's
 /// lock, read without it.
 #[derive(Default)]
 struct Tallies {
@@ -259,7 +259,7 @@ impl Tallies {
         }
     }
 
-    /// No atomic addition is needed: whoever writes holds the shard's lock.
+    /// No atomic addition is needed: the writer holds the shard's lock.
     fn add(&self, account: Tally, sum: fn(u32, u32) -> u32) {
         let kind = (account.playing as usize).min(PLAYING_KINDS - 1);
         for (total, n) in
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeping_frees_what_nobody_asks_for_and_the_census_follows() {
+    fn sweeping_frees_what_is_not_asked_for_and_the_census_follows() {
         let memory = memory();
         for user in 0..USERS {
             let user = format!("user{user}");

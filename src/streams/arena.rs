@@ -8,8 +8,6 @@
 
 use std::marker::PhantomData;
 
-use super::batch::clear;
-
 /// Bytes in the arena `A`. The default is a word without bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Word<A> {
@@ -64,4 +62,11 @@ impl<A: Copy> Arena<A> {
     pub fn clear(&mut self) {
         clear(&mut self.bytes);
     }
+}
+
+/// Empties a list, and gives back what it has grown beyond what a turn usually takes.
+pub(super) fn clear<T>(list: &mut Vec<T>) {
+    const MOST_BYTES: usize = 256 * 1024;
+    list.clear();
+    list.shrink_to(MOST_BYTES / size_of::<T>());
 }

@@ -6,9 +6,9 @@
 //! The bytes that commands name and those that outcomes name lie in two arenas, and the compiler keeps their words
 //! apart: see [`Word`].
 //!
-//! *Invariant:* a command is only data: what it means is decided in `account`, and by whom it was sent in `app`.
+//! *Invariant:* a command is only data: what it means is decided in `account`, and who sent it in `app`.
 
-use super::arena::{Arena, Word};
+use super::arena::{Arena, Word, clear};
 use super::position::Position;
 use crate::time::Millis;
 
@@ -230,13 +230,6 @@ pub struct Findings {
     pub arena: Arena<Found>,
     /// Lists of streams, one after the other.
     pub streams: Vec<StreamView>,
-}
-
-/// Empties a list, and gives back what it has grown beyond what a turn usually takes.
-pub(super) fn clear<T>(list: &mut Vec<T>) {
-    const MOST_BYTES: usize = 256 * 1024;
-    list.clear();
-    list.shrink_to(MOST_BYTES / size_of::<T>());
 }
 
 /// One command and its outcome.

@@ -50,7 +50,7 @@ impl Poll for Epoll {
     }
 
     fn remove(&mut self, _fd: BorrowedFd) {
-        // Closing a descriptor that nobody has duplicated removes it.
+        // Closing the descriptor removes it: it has no duplicate.
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {

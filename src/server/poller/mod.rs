@@ -2,7 +2,7 @@
 //!
 //! Both keep one contract, which is what an edge-triggered poller can promise: whatever happens to a descriptor after it
 //! was added, or after its interest was set, is told at least once; and so is what was there already. It may be told more
-//! often. So whoever leaves bytes unread must remember that itself, or set the interest anew.
+//! often. So an owner that leaves bytes unread must remember that itself, or set the interest anew.
 //!
 //! Edge-triggered, because a level-triggered epoll looks at every descriptor that it has told about once more, only to
 //! find it empty; and because it tells in the order of arrival, so that of many busy connections none waits twice.
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(tokens(&wait(&mut poller, SOON)), [0, 2, 3]);
     }
 
-    fn passes_nobody_over_when_a_batch_is_full<P: Poll>() {
+    fn passes_none_over_when_a_batch_is_full<P: Poll>() {
         let mut poller = P::new(2).unwrap();
         let mut ends: Vec<_> = (0..5).map(|_| pair()).collect();
         for (i, (near, far)) in ends.iter_mut().enumerate() {
@@ -206,7 +206,7 @@ mod tests {
         tells_the_end,
         tells_room_to_write_only_to_who_waits_for_it,
         tells_no_more_of_what_was_removed,
-        passes_nobody_over_when_a_batch_is_full,
+        passes_none_over_when_a_batch_is_full,
         waits_no_longer_than_asked
     );
 }

@@ -16,7 +16,7 @@ use super::work::Work;
 use super::{Handle, MAX_OUT, Worker};
 use crate::app::counters::Counter;
 use crate::app::{Exchange, View};
-use crate::server::observer::Question;
+use crate::server::shared::Question;
 use crate::store::Submitted;
 
 impl Worker {

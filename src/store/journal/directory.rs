@@ -3,7 +3,7 @@
 //! ```text
 //! control          the horizon and the lease clock; locked as long as a server uses the directory
 //! 0000000042.log   what one worker wrote in a quarter of a lease
-//! *.torn           tails that were cut off, kept for whoever wants to look
+//! *.torn           tails that were cut off, kept for a look
 //! ```
 //!
 //! *Invariant:* what is written and read here is not understood here.

@@ -1,4 +1,4 @@
-//! The bytes of a journal's files. `docs/journal.md` has the same for somebody who writes a reader.
+//! The bytes of a journal's files. `docs/journal.md` has the same for the author of a reader.
 //!
 //! ```text
 //! file    = header *block

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Blocks are kept here until a sync has put them on the disk. So whatever fails, nothing that was taken is lost: after a
-//! failed write they are written again at the same place, and after a failed sync, whose file holds nobody knows what,
+//! failed write they are written again at the same place, and after a failed sync, whose file may hold anything,
 //! they go into a new file. Their order does not matter, since each record has its sequence number.
 //!
 //! *Invariant:* `0 <= written <= ended <= unsynced.len()`, and the file holds whole blocks up to its length.
