@@ -142,22 +142,6 @@ pub fn compress_sha256(_: &mut [u32; 8], _: &[[u8; 64]], _: &[[u32; 16]; 4]) -> 
     false
 }
 
-/// Has the cache line at an address fetched, whether or not there is anything.
-pub fn prefetch(address: usize) {
-    // SAFETY: a prefetch is a hint: it reads nothing into the program, and an address that is none is passed over.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address as *const i8);
-    }
-    // SAFETY: the same; std has no function for it here yet.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, readonly, preserves_flags));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = address;
-}
-
 /// The signals that have come and have not been taken: a bit each.
 static COME: AtomicU32 = AtomicU32::new(0);
 /// Where the signal handler writes; -1 until [`catch_signals`] has been called.

@@ -1,35 +1,28 @@
-//! Streams in memory: a mutex over a hash table, cut into shards.
+//! Streams in memory: a `Mutex<HashMap>` cut into shards.
 //!
-//! A table that grows stops everybody who waits for its lock, so there are many small ones: growing or sweeping one
+//! A map that grows stops everybody who waits for its lock, so there are many small ones: growing or sweeping one
 //! pauses few of the users, and them for less than a millisecond. `std::sync::Mutex` because it is held for less than a
 //! microsecond and never across anything that waits; std's keyed hash because user names come from clients.
 //!
-//! Of a million users hardly one is in the cache. So a batch first has the places of all its users fetched, and then
-//! carries out the commands: the users are waited for together, not one after the other.
-//!
 //! *Invariant:* one lock is held at a time, and nothing is done under it but the account's own work.
 
-mod table;
-
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use self::table::{Hint, Table, Tag};
 use super::{Census, PLAYING_KINDS, Registry, Session, Store, Submitted, Swept};
 use crate::streams::account::{Account, Policy, Tally};
-use crate::streams::batch::{Action, Batch, Change, Entry, Outcome};
+use crate::streams::arena::Arena;
+use crate::streams::batch::{Action, Asked, Batch, Change, Command, Findings, Outcome};
 use crate::streams::name::Name;
 use crate::time::Timestamp;
 
 /// A power of two: many enough that a growing one stops few users and that workers seldom meet at one, few enough that
 /// their locks stay in the cache.
 pub const SHARDS: usize = 256;
-
-/// How many users are fetched at a time: about as many as a core can wait for at once.
-const FETCHED: usize = 16;
 
 /// Is told of every change, while the user's shard is locked: so of two changes of a user the later one is told later.
 pub trait Recorder {
@@ -46,18 +39,20 @@ impl Recorder for () {
 pub struct Memory {
     policy: Policy,
     shards: Box<[Shard]>,
-    hasher: RandomState,
+    /// Odd and random: what spreads the users over the shards.
+    key: u64,
     /// The shard that the sweeper visits next.
     sweep_at: AtomicUsize,
 }
 
-/// A part of the users. Lock and table share a cache line of their own, so that two workers on neighbouring shards do not
+type Users = HashMap<Name, Account>;
+
+/// A part of the users. Lock and map share a cache line of their own, so that two workers on neighbouring shards do not
 /// pass one to and fro.
 #[repr(align(64))]
 #[derive(Default)]
 struct Shard {
-    users: Mutex<Table>,
-    hint: Hint,
+    users: Mutex<Users>,
     tallies: Tallies,
 }
 
@@ -75,7 +70,8 @@ impl Memory {
     /// An empty store.
     pub fn new(policy: Policy) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Self { policy, shards, hasher: RandomState::new(), sweep_at: AtomicUsize::new(0) }
+        let key = RandomState::new().hash_one(()) | 1;
+        Self { policy, shards, key, sweep_at: AtomicUsize::new(0) }
     }
 
     /// The same under another policy.
@@ -83,17 +79,19 @@ impl Memory {
         Self { policy, ..self }
     }
 
-    /// Which shard a user belongs to.
+    /// Which shard a user belongs to: multiply and fold, eight bytes at a time, under a random key.
+    ///
+    /// The map behind it hashes again, and properly: names come from clients. Somebody who found names that meet in one
+    /// shard would have made that shard a larger map, and no slower one.
     pub fn shard_of(&self, user: &[u8]) -> usize {
-        self.place_of(user).0
-    }
-
-    /// A user's shard and tag.
-    fn place_of(&self, user: &[u8]) -> (usize, Tag) {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(user);
-        let hash = hasher.finish();
-        (hash as usize % SHARDS, Tag::new(hash))
+        let mut hash = self.key;
+        for chunk in user.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            let product = u128::from(hash ^ u64::from_le_bytes(word)) * u128::from(self.key);
+            hash = product as u64 ^ (product >> 64) as u64;
+        }
+        hash as usize % SHARDS
     }
 
     /// Carries out every command of `batch`, in their order.
@@ -110,20 +108,10 @@ impl Memory {
         recorder: &mut impl Recorder,
     ) {
         let Batch { arena, entries, findings, .. } = batch;
-        for entries in entries.chunks_mut(FETCHED) {
-            let mut places = [(0, Tag::default()); FETCHED];
-            for (entry, place) in entries.iter().zip(&mut places) {
-                *place = self.place_of(arena.get(entry.command.user));
-                self.shards[place.0].hint.prefetch(place.1);
-            }
-            for (Entry { command, outcome }, (shard, tag)) in entries.iter_mut().zip(places) {
-                if may(&command.action) {
-                    let user = arena.get(command.user);
-                    *outcome = self.shards[shard].apply(tag, user, recorder, |account| {
-                        account.apply(now, &self.policy, command, arena, findings)
-                    });
-                }
-            }
+        for entry in entries.iter_mut().filter(|entry| may(&entry.command.action)) {
+            let user = arena.get(entry.command.user);
+            let shard = &self.shards[self.shard_of(user)];
+            entry.outcome = shard.apply(now, &self.policy, &entry.command, arena, findings, recorder);
         }
     }
 
@@ -135,18 +123,15 @@ impl Memory {
 
     /// Puts in accounts of users who belong to one shard and are not there yet.
     pub fn fill(&self, shard: usize, accounts: impl Iterator<Item = (Name, Account)>) {
-        let Shard { tallies, hint, .. } = &self.shards[shard];
+        let Shard { tallies, .. } = &self.shards[shard];
         let mut users = self.shards[shard].lock();
-        let room = users.len() + accounts.size_hint().1.unwrap_or(0);
-        users.resize(room);
+        users.reserve(accounts.size_hint().1.unwrap_or(0));
         for (user, account) in accounts {
             if let Some(tally) = account.tally() {
                 tallies.change(None, Some(tally));
-                let (_, tag) = self.place_of(user.as_bytes());
-                users.insert(tag, user, account);
+                users.insert(user, account);
             }
         }
-        hint.set(&users);
     }
 }
 
@@ -186,43 +171,42 @@ impl Session for InMemory {
 
 impl Shard {
     /// Takes the lock even if a thread has panicked under it: that request is lost, the users of its shard are not.
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, Users> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has `command` carried out on the user's account.
     fn apply(
         &self,
-        tag: Tag,
-        user: &[u8],
+        now: Timestamp,
+        policy: &Policy,
+        command: &Command,
+        arena: &Arena<Asked>,
+        findings: &mut Findings,
         recorder: &mut impl Recorder,
-        command: impl FnOnce(&mut Account) -> Outcome,
     ) -> Outcome {
+        let user = arena.get(command.user);
         let mut users = self.lock();
-        let found = users.find(tag, user);
-        let Some((at, account)) = found.ok().and_then(|at| Some((at, users.get_mut(at)?))) else {
+        let Some(account) = users.get_mut(user) else {
             let mut account = Account::default();
-            let outcome = command(&mut account);
+            let outcome = account.apply(now, policy, command, arena, findings);
             if outcome.change != Change::None {
                 recorder.changed(user, &account);
             }
             if let Some(tally) = account.tally() {
                 self.tallies.change(None, Some(tally));
-                if users.insert(tag, Name::from(user), account) {
-                    self.hint.set(&users);
-                }
+                users.insert(Name::from(user), account);
             }
             return outcome;
         };
         let before = account.tally();
-        let outcome = command(account);
+        let outcome = account.apply(now, policy, command, arena, findings);
         if outcome.change != Change::None {
             recorder.changed(user, account);
         }
         let after = account.tally();
         self.tallies.change(before, after);
         if after.is_none() {
-            users.remove(at);
+            users.remove(user);
         }
         outcome
     }
@@ -243,8 +227,7 @@ impl Shard {
         // A wave of users has passed: give most of the room back, and keep some so that the next is not all growth.
         if users.capacity() > 64 && users.len() < users.capacity() / 8 {
             let room = users.len() * 2;
-            users.resize(room);
-            self.hint.set(&users);
+            users.shrink_to(room);
         }
         expired
     }
@@ -274,7 +257,7 @@ impl Tallies {
 mod tests {
     use super::*;
     use crate::streams::account::WhenFull;
-    use crate::streams::batch::{Command, Replace, Verdict};
+    use crate::streams::batch::{Replace, Verdict};
     use crate::time::Millis;
 
     const LEASE: u64 = 90;

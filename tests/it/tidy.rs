@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("codec", &["sys"]),
     ("http", &["time", "codec"]),
     ("streams", &["time"]),
-    ("store", &["streams", "time", "codec", "sys"]),
+    ("store", &["streams", "time", "codec"]),
     ("config", &["streams", "http", "codec", "time"]),
     ("app", &["store", "streams", "http", "codec", "time"]),
     ("server", &["app", "config", "store", "streams", "http", "codec", "time", "sys"]),
