@@ -310,7 +310,14 @@ impl App {
         let status = match exchange.plan {
             Plan::Ask(entry) => {
                 let entry = &turn.batch.entries[entry as usize];
-                response::outcome(&mut start, &self.settings, exchange.source.side, entry, &turn.batch)
+                let reader = match exchange.source.side {
+                    Side::Public => response::Reader::Player,
+                    Side::Admin => {
+                        let user = turn.batch.arena.get(entry.command.user);
+                        response::Reader::Operator { known: self.credentials.knows(user) }
+                    }
+                };
+                response::outcome(&mut start, &self.settings, reader, entry, &turn.batch)
             }
             Plan::Reply(reply) => response::reply(&mut start, &*self.readiness, &turn.texts, reply),
             Plan::Observe(view) => response::view(&mut start, view, page),

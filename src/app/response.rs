@@ -4,7 +4,7 @@
 
 use super::exchange::Noted;
 use super::problem::{self, Problem};
-use super::{Readiness, Reply, Settings, Side, View, endpoint, metrics, page};
+use super::{Readiness, Reply, Settings, View, endpoint, metrics, page};
 use crate::codec::{decimal, json};
 use crate::http::encode::{CommonFields, Persistence, Response};
 use crate::http::status::Status;
@@ -33,11 +33,20 @@ impl ResponseStart<'_> {
     }
 }
 
+/// Who reads a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// A client of the public listener.
+    Player,
+    /// A client of the admin listener; whether the credentials name the user, if they name users.
+    Operator { known: Option<bool> },
+}
+
 /// Writes what became of a command; returns the status.
 pub(super) fn outcome(
     start: &mut ResponseStart,
     settings: &Settings,
-    side: Side,
+    reader: Reader,
     entry: &Entry,
     batch: &Batch,
 ) -> Status {
@@ -63,8 +72,8 @@ pub(super) fn outcome(
                     _ if key.is_empty() => list(command.limit, outcome, batch, out),
                     _ => {}
                 }
-                if side == Side::Admin && key.is_empty() {
-                    hold(outcome, batch, out);
+                if key.is_empty() {
+                    for_operator(reader, outcome, batch, out);
                 }
                 out.push(b'}');
             });
@@ -177,12 +186,17 @@ fn too_many(Entry { command, outcome }: &Entry, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends `heldFor`, and `message` where there is one, if the user is held.
-fn hold(outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
+/// Appends what only an operator is told: `heldFor`, and `message` where there is one, if the user is held; and `known` if the
+/// credentials do not name the user.
+fn for_operator(reader: Reader, outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
+    let Reader::Operator { known } = reader else { return };
     if outcome.wait > Millis::ZERO {
         out.extend_from_slice(b",\"heldFor\":");
         decimal::write(outcome.wait.secs_ceil(), out);
         message(outcome, batch, out);
+    }
+    if known == Some(false) {
+        out.extend_from_slice(b",\"known\":false");
     }
 }
 

@@ -155,6 +155,11 @@ fn a_user_has_a_limit_of_their_own() {
         }
         let seen = by_list.look(&format!("/users/{user}")).body;
         assert!(seen.contains(&format!(r#""count":{limit},"limit":{limit},"#)), "{seen}");
+        assert!(!seen.contains("known"), "{seen}");
+    }
+    for (server, unknown) in [(&by_list, true), (&by_token, false)] {
+        let seen = server.look("/users/stranger").body;
+        assert_eq!(seen.ends_with(r#","streams":[],"known":false}"#), unknown, "{seen}");
     }
 }
 

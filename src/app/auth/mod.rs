@@ -135,6 +135,14 @@ impl Credentials {
         Ok(User { name: arena.since(mark), limit: grant.limit.unwrap_or(limit), admin: grant.admin })
     }
 
+    /// Whether `user` is one of those whom the credentials name; None where they name none.
+    pub fn knows(&self, user: &[u8]) -> Option<bool> {
+        match self {
+            Self::Users(users) => Some(users.grant(user).is_some()),
+            Self::Open | Self::Signed(_) => None,
+        }
+    }
+
     /// The limit of `user`, as far as it is known without a token.
     pub fn limit_of(&self, user: &[u8], limit: u32) -> u32 {
         match self {
