@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::clock::Clock;
 use super::logger::Logger;
 use super::observer::Observer;
+use super::reloader::Reloader;
 use super::shared::{Capacity, Inbox, Questions, Shared};
 use super::sweeper;
 use super::worker::{Links, Worker};
@@ -17,7 +18,7 @@ use crate::app::auth::Credentials;
 use crate::app::counters::Counters;
 use crate::app::recent::Recent;
 use crate::app::usage::Usage;
-use crate::app::{App, Settings, log};
+use crate::app::{App, Settings, Side, log};
 use crate::config::{Config, LogFormat};
 use crate::store::Store;
 
@@ -26,6 +27,7 @@ pub struct Crew {
     pub shared: Arc<Shared>,
     pub inboxes: Vec<Arc<Inbox>>,
     pub listener_counters: Arc<Counters>,
+    pub reloader: Reloader,
     pub sweeper: JoinHandle<()>,
     pub logger: Option<(Arc<Logger>, JoinHandle<()>)>,
 }
@@ -46,6 +48,29 @@ impl Books {
         let of_workers = (0..workers).map(|_| Arc::default()).collect();
         let recent = (0..workers).map(|_| Arc::default()).collect();
         Self { of_workers, of_listener, of_sweeper, of_logger, recent, usage: Arc::default() }
+    }
+
+    /// What reads them all.
+    fn observer(
+        &self,
+        config: &Config,
+        shared: &Arc<Shared>,
+        inboxes: &[Arc<Inbox>],
+        clock: &Clock,
+    ) -> Observer {
+        Observer {
+            shared: Arc::clone(shared),
+            counters: self.all_counters(),
+            recent: self.recent.clone(),
+            usage: Arc::clone(&self.usage),
+            inboxes: inboxes.to_vec(),
+            clock: clock.clone(),
+            max_connections: shared.most[Side::Public as usize],
+            listen: config.listen,
+            credentials: config.credentials.name(),
+            started: Instant::now(),
+            start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        }
     }
 
     fn all_counters(&self) -> Vec<Arc<Counters>> {
@@ -79,26 +104,15 @@ impl Crew {
             let logger = logger.as_ref().map(|(logger, _)| Arc::clone(logger));
             inboxes.push(start_worker(number, config, &shared, &books, logger, clock).map_err(failed)?);
         }
-        let observer = Observer {
-            shared: Arc::clone(&shared),
-            counters: books.all_counters(),
-            recent: books.recent,
-            usage: books.usage,
-            inboxes: inboxes.clone(),
-            clock: clock.clone(),
-            max_connections: capacity.public,
-            listen: config.listen,
-            credentials: config.credentials.name(),
-            started: Instant::now(),
-            start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-        };
+        let observer = books.observer(config, &shared, &inboxes, clock);
         spawn("observer", move || observer.run(&asked)).map_err(failed)?;
+        let reloader = Reloader::start(&config.credentials, &shared, &inboxes).map_err(failed)?;
         let sweeper = {
             let (shared, inboxes, clock) = (Arc::clone(&shared), inboxes.clone(), clock.clone());
             let work = move || sweeper::run(&shared, &inboxes, &books.of_sweeper, clock);
             spawn("sweeper", work).map_err(failed)?
         };
-        Ok(Self { shared, inboxes, listener_counters: books.of_listener, sweeper, logger })
+        Ok(Self { shared, inboxes, listener_counters: books.of_listener, reloader, sweeper, logger })
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::notice;
 use super::poller::{Event, Poll, Poller};
+use super::reloader::Reloader;
 use super::shared::{Inbox, Message, Shared};
 use super::signals::{Signal, Signals};
 use crate::app::Side;
@@ -36,6 +37,7 @@ pub struct Listener {
     poller: Poller,
     shared: Arc<Shared>,
     inboxes: Vec<Arc<Inbox>>,
+    reloader: Reloader,
     counters: Arc<Counters>,
     next: usize,
     /// A socket may hold connections that the poller will not tell of again: the last `accept` failed.
@@ -51,6 +53,7 @@ impl Listener {
         signals: Signals,
         shared: Arc<Shared>,
         inboxes: Vec<Arc<Inbox>>,
+        reloader: Reloader,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let mut poller = Poller::new(8)?;
@@ -67,6 +70,7 @@ impl Listener {
             poller,
             shared,
             inboxes,
+            reloader,
             counters,
             next: 0,
             retry: false,
@@ -75,11 +79,10 @@ impl Listener {
     }
 
     /// Accepts until told to stop; then until the workers are done, or `grace` has passed, or it is told once more.
-    /// `reload` is called at each SIGHUP, with how many there have been. Returns the number of the second signal, if there was one.
-    pub fn run(mut self, grace: Duration, mut reload: impl FnMut(usize)) -> Option<u8> {
+    /// Returns the number of the second signal, if there was one.
+    pub fn run(mut self, grace: Duration) -> Option<u8> {
         let mut events = Vec::new();
         let mut stop_by: Option<Instant> = None;
-        let mut readings = 0;
         while self.shared.working.load(Relaxed) > 0 && stop_by.is_none_or(|by| Instant::now() < by) {
             let tick = stop_by.map(|_| STOP_TICK);
             if stop_by.is_some() && self.shared.open[Side::Public as usize].load(Relaxed) == 0 {
@@ -88,10 +91,7 @@ impl Listener {
             }
             for heard in self.turn(&mut events, tick) {
                 match heard {
-                    Signal::Reload => {
-                        readings += 1;
-                        reload(readings);
-                    }
+                    Signal::Reload => self.reloader.ask(),
                     Signal::Stop(signal) if stop_by.is_some() => return Some(signal),
                     Signal::Stop(number) => {
                         notice(&format!("stopping on {}", if number == 2 { "SIGINT" } else { "SIGTERM" }));

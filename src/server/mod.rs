@@ -1,6 +1,8 @@
 //! Sockets, threads, signals, files and the clock: everything that the other rooms may not touch.
 //!
 //! ```text
+//! reloader ──credentials──▶ shared
+//!     ▲                        │
 //! listener ──accept──▶ inbox ──▶ worker ⟲ turn ──lines──▶ logger
 //!     ▲                  ▲         │ │
 //!  signals             page        │ └──question──▶ observer
@@ -9,7 +11,7 @@
 //! ```
 //!
 //! *Invariant:* the number of threads does not depend on the load. Those of a store are its own; all others are made
-//! here, and all but that of a reload live as long as the server.
+//! here, and live as long as the server.
 
 mod listener;
 
@@ -39,6 +41,8 @@ mod clock;
 
 mod files;
 
+mod reloader;
+
 mod sockets;
 
 mod crew;
@@ -50,7 +54,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::app::{Side, log};
-use crate::config::{self, Config, LogFormat, Mode, StoreKind};
+use crate::config::{self, Config, LogFormat, StoreKind};
 use crate::store::Store;
 use crate::store::journal::{Journal, SyncPolicy};
 use crate::store::memory::Memory;
@@ -58,7 +62,7 @@ use crate::streams::account::Policy;
 use crate::time::Timestamp;
 
 use clock::Clock;
-use crew::{Crew, spawn};
+use crew::Crew;
 use listener::Listener;
 use logger::Logger;
 use shared::Shared;
@@ -125,6 +129,7 @@ impl Server {
             signals,
             Arc::clone(&crew.shared),
             crew.inboxes,
+            crew.reloader,
             crew.listener_counters,
         );
         let listener = listener.map_err(|error| format!("cannot wait for connections: {error}"))?;
@@ -167,9 +172,9 @@ impl Server {
     /// Serves until it is told to stop, and then at most `--grace`. Returns the exit code: 0, or what a second signal
     /// makes it.
     pub fn run(self) -> u8 {
-        let Self { config, shared, listener, sweeper, logger, .. } = self;
+        let Self { config, listener, sweeper, logger, .. } = self;
         let grace = Duration::from_millis(config.grace.millis());
-        let second = listener.run(grace, |reading| reload(&config.credentials, &shared, reading));
+        let second = listener.run(grace);
         if let Some(signal) = second {
             return 128 + signal;
         }
@@ -208,26 +213,6 @@ fn open(config: &Config) -> Result<(Arc<dyn Store>, Timestamp), String> {
             let (journal, first) = Journal::open(path, policy, sync)?;
             Ok((Arc::new(journal), first))
         }
-    }
-}
-
-/// Reads the files again, on a thread of its own: a million lines take a second, and connections go on coming.
-fn reload(mode: &Mode, shared: &Arc<Shared>, reading: usize) {
-    let (mode, shared) = (mode.clone(), Arc::clone(shared));
-    let work = move || match files::load(&mode) {
-        Ok((credentials, said)) => {
-            if shared.set_credentials(reading, credentials) {
-                shared.reloads.count(true);
-                notice(&format!("reloaded: {said}"));
-            }
-        }
-        Err(error) => {
-            shared.reloads.count(false);
-            notice(&format!("nothing reloaded: {error}"));
-        }
-    };
-    if let Err(error) = spawn("reload", work) {
-        notice(&format!("nothing reloaded: cannot start a thread: {error}"));
     }
 }
 

@@ -102,16 +102,13 @@ impl Shared {
         (current.0, Arc::clone(&current.1))
     }
 
-    /// Lets other people in from the next turn on, unless a later reading of the files has ended before this one. Returns
-    /// whether it did.
-    pub fn set_credentials(&self, reading: usize, credentials: Credentials) -> bool {
+    /// Lets other people in, from the next turn of each worker on. Returns whom it was.
+    pub fn set_credentials(&self, credentials: Credentials) -> Arc<Credentials> {
         let mut current = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        if reading < current.0 {
-            return false;
-        }
-        *current = (reading, Arc::new(credentials));
-        self.credentials_version.store(reading, Relaxed);
-        true
+        let version = current.0 + 1;
+        let (_, old) = std::mem::replace(&mut *current, (version, Arc::new(credentials)));
+        self.credentials_version.store(version, Relaxed);
+        old
     }
 }
 

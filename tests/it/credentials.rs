@@ -356,6 +356,23 @@ fn a_hangup_reads_the_users_again_and_a_bad_file_keeps_the_old() {
         assert_eq!(client.ask("PATCH /?id=V", &[&basic("ann", "x")], "").status, 200);
         assert_eq!(client.ask("POST /?id=U", &[&basic("ann", "x")], "").status, 409);
     }
+    let reloads = ["taken", "refused"]
+        .map(|result| server.metric(&format!("streamer_reloads_total{{result=\"{result}\"}}")));
+    assert_eq!(reloads, [1.0, 2.0]);
+}
+
+#[test]
+fn no_number_of_hangups_hides_a_stop_or_the_last_list() {
+    let scratch = Scratch::new("hangups");
+    let users = scratch.write("users", &line("ann", "x", ""));
+    let server = Server::start(&["--users", &users, "--workers", "2"]);
+    server.process.signals("HUP", 2000);
+    scratch.write("users", &line("bob", "x", ""));
+    server.process.signal("HUP");
+    let mut client = server.connect();
+    eventually("the last list holds", || look(&mut client, "bob", "x") == 200);
+    server.process.signals("HUP", 2000);
+    assert_eq!(server.stop().status.code(), Some(0));
 }
 
 #[test]

@@ -61,8 +61,15 @@ impl Process {
     /// Sends it a signal: `TERM`, `INT`, `HUP`, `STOP` or `CONT`.
     #[track_caller]
     pub fn signal(&self, name: &str) {
+        self.signals(name, 1);
+    }
+
+    /// Sends it a signal so many times.
+    #[track_caller]
+    pub fn signals(&self, name: &str, times: u32) {
         // The shell's own `kill`: no other program need be there.
-        let kill = format!("kill -{name} {}", self.child.id());
+        let kill =
+            format!("i=0; while [ $i -lt {times} ]; do kill -{name} {}; i=$((i+1)); done", self.child.id());
         assert!(Command::new("/bin/sh").args(["-c", &kill]).status().expect("there is a shell").success());
     }
 
