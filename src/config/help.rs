@@ -6,7 +6,9 @@ use super::table::{OPTIONS, Opt, TOKEN_OPTIONS};
 
 /// The text of `streamer --help`.
 pub(super) fn serve() -> String {
-    format!("{HELP_HEAD}{}{HELP_TAIL}", rows(OPTIONS))
+    let usage: String =
+        COMMANDS.iter().map(|(_, usage, help)| format!("  streamer {usage:20}  {help}\n")).collect();
+    format!("{ABOUT}\nUsage:\n{usage}\nFlags, with their defaults:\n{}{HELP_TAIL}", rows(OPTIONS))
 }
 
 /// The text of `streamer token --help`.
@@ -29,20 +31,24 @@ fn rows<T>(table: &[Opt<T>]) -> String {
     table.iter().map(row).collect()
 }
 
-const HELP_HEAD: &str = "\
+/// Each command: its name, how it is written, and what it does.
+pub(super) const COMMANDS: [(&str, &str, &str); 4] = [
+    ("serve", "[serve] [FLAGS]", "Serve until SIGTERM or SIGINT"),
+    ("token", "token USER [FLAGS]", "Make a token for a user"),
+    ("check", "check [URL]", "Ask a server for its health: exit 0 when it is well"),
+    ("help", "help [TOPIC]", "Print this, the man page (man) or completions (bash, fish, zsh)"),
+];
+
+/// What `streamer help` prints beside the help of `serve`.
+pub(super) const TOPICS: [&str; 6] = ["token", "check", "man", "bash", "fish", "zsh"];
+
+pub(super) const ABOUT: &str = "\
 streamer tells a video platform whether a user may start one more stream.
-
-Usage:
-  streamer [serve] [FLAGS]       Serve until SIGTERM or SIGINT
-  streamer token USER [FLAGS]    Make a token for a user
-  streamer check [URL]           Ask a server for its health: exit 0 when it is well
-  streamer help [COMMAND]        Print this, or the help of a command; so do -h and --help
-  streamer --version             Print the version; so does -V
-
-Flags, with their defaults:
 ";
 
-const HELP_TAIL: &str = "
+pub(super) const HELP_TAIL: &str = "
+-h and --help print the help of the command before them, -V and --version the version.
+To complete flags in this shell: source <(streamer help bash), or zsh; streamer help fish | source.
 A TIME is a whole number and a unit: 500ms, 90s, 5m, 24h or 7d. A number alone counts seconds.
 Every flag has a variable: --when-full is STREAMER_WHEN_FULL, and STREAMER_OPEN=1 is --open.
 A flag wins over its variable, and an empty variable counts as none.
@@ -53,7 +59,7 @@ Of --open, --users and --secret choose one; beyond a loopback address one is nee
 Under --when-full report a stream too many goes through and is counted: for trying a limit out.
 ";
 
-const TOKEN_HEAD: &str = "\
+pub(super) const TOKEN_HEAD: &str = "\
 Makes a token, which is the user's password.
 
 Usage:
@@ -65,11 +71,11 @@ With --secret: a signed token, which needs no line anywhere.
 Flags:
 ";
 
-const TOKEN_TAIL: &str = "
+pub(super) const TOKEN_TAIL: &str = "
 A USER is 1 to 256 bytes without colons and control characters. Variables are not read.
 ";
 
-const CHECK_HELP: &str = "\
+pub(super) const CHECK_HELP: &str = "\
 Asks a server for its health, and exits 0 when it is well.
 
 Usage:

@@ -17,6 +17,10 @@ mod suggest;
 
 mod help;
 
+mod man;
+
+mod complete;
+
 mod table;
 
 mod values;

@@ -11,7 +11,7 @@ use super::env::Env;
 use super::suggest::{closest, is_config_file};
 use super::table::{DEFAULT_LISTEN, Opt, TOKEN_OPTIONS, TokenFlags, options};
 use super::values::{address, health_url, reach, switch, user};
-use super::{CheckArgs, Config, Invocation, TokenArgs, TokenKind, UsageError, help};
+use super::{CheckArgs, Config, Invocation, TokenArgs, TokenKind, UsageError, complete, help, man};
 use crate::time::Millis;
 
 /// Reads the arguments, without the program's name, and for what they leave open the environment. `cores` is how many
@@ -45,7 +45,7 @@ pub fn parse(
         "serve" => serve(args, &env, cores).map(Invocation::Serve),
         "token" => token(args).map(Invocation::Token),
         "check" => check(args, &env).map(Invocation::Check),
-        "help" => help_for(args.first().map_or("serve", String::as_str)).map(Invocation::Help),
+        "help" => about(args.first().map_or("serve", String::as_str)).map(Invocation::Help),
         _ => Err(unknown_command(command)),
     }
 }
@@ -58,6 +58,16 @@ fn utf8(arg: OsString) -> Result<String, UsageError> {
 /// Whether one of these flags is there. It wins over whatever else is wrong.
 fn asks_for(args: &[String], names: [&str; 2]) -> bool {
     args.iter().take_while(|arg| *arg != "--").any(|arg| names.contains(&arg.as_str()))
+}
+
+fn about(topic: &str) -> Result<String, UsageError> {
+    match topic {
+        "man" => Ok(man::page()),
+        "bash" => Ok(complete::bash()),
+        "fish" => Ok(complete::fish()),
+        "zsh" => Ok(complete::zsh()),
+        command => help_for(command),
+    }
 }
 
 fn help_for(command: &str) -> Result<String, UsageError> {

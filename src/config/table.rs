@@ -19,6 +19,8 @@ pub struct Opt<T = Config> {
     pub name: &'static str,
     /// What stands for the value in `--help`; `None` for a switch.
     pub value: Option<&'static str>,
+    /// The words to choose from, for a shell to complete; one that ends in a colon or a slash is to be gone on with.
+    pub choices: &'static [&'static str],
     /// The value that holds when none is given, if there is one.
     pub default: Option<&'static str>,
     /// What it is for, in a line that fits beside the flag and its default.
@@ -51,6 +53,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "listen",
         value: Some("ADDR:PORT"),
+        choices: &[],
         default: Some(DEFAULT_LISTEN),
         help: "Where clients connect; :8000 is every interface, also IPv6",
         set: |config, text| address(text).map(|address| config.listen = address),
@@ -58,6 +61,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "admin",
         value: Some("ADDR:PORT"),
+        choices: &["off"],
         default: Some("127.0.0.1:8001"),
         help: "Where health, metrics and support are, or off",
         set: |config, text| address_or_off(text).map(|address| config.admin = address),
@@ -65,6 +69,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "limit",
         value: Some("N"),
+        choices: &[],
         default: Some("3"),
         help: "Streams a user may play at once, 0 to 1000",
         set: |config, text| limit(text).map(|limit| config.limit = limit),
@@ -72,6 +77,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "lease",
         value: Some("TIME"),
+        choices: &[],
         default: Some("90s"),
         help: "How long a stream lives without a heartbeat, 1s to 24h",
         set: |config, text| {
@@ -81,6 +87,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "when-full",
         value: Some("POLICY"),
+        choices: &words(&POLICIES),
         default: Some("refuse"),
         help: "One stream too many: refuse, replace-oldest or report",
         set: |config, text| choice(text, &POLICIES).map(|policy| config.when_full = policy),
@@ -88,6 +95,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "one-per-device",
         value: None,
+        choices: &[],
         default: None,
         help: "A start that names a device ends what else that device has",
         set: |config, _| {
@@ -98,6 +106,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "endpoint",
         value: Some("TEMPLATE"),
+        choices: &[],
         default: Some("/?id={id}"),
         help: "Where players go next, from {id} and {device}",
         set: |config, text| Template::parse(text).map(|template| config.endpoint = template),
@@ -105,6 +114,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "cors",
         value: Some("ORIGIN,..."),
+        choices: &[],
         default: None,
         help: "Whose pages may call from a browser: https://*.app.example, null or *",
         set: |config, text| Origins::parse(text).map(|origins| config.cors = Some(origins)),
@@ -112,6 +122,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "proxy",
         value: Some("NET,..."),
+        choices: &[],
         default: None,
         help: "Peers whose X-Forwarded-For names the client for the log: 10.0.0.0/8,::1",
         set: |config, text| Proxies::parse(text).map(|proxies| config.proxies = proxies),
@@ -119,6 +130,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "open",
         value: None,
+        choices: &[],
         default: None,
         help: "Let in anybody, with any password; the default on a loopback address",
         set: |config, _| {
@@ -129,6 +141,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "users",
         value: Some("FILE"),
+        choices: &[],
         default: None,
         help: "Let in the users of a file, a line each: user:sha256[:limit[:admin]]",
         set: |config, text| file(text).map(|path| config.credentials = Mode::Users(path)),
@@ -136,6 +149,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "secret",
         value: Some("FILE"),
+        choices: &[],
         default: None,
         help: "Let in whoever holds a token signed with the key in a file",
         set: |config, text| file(text).map(|path| config.credentials = Mode::Secret(path)),
@@ -143,6 +157,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "store",
         value: Some("STORE"),
+        choices: &["memory", "dir:"],
         default: Some("memory"),
         help: "Where streams are kept: memory, or dir:PATH, which forgets nothing",
         set: |config, text| store(text).map(|store| config.store = store),
@@ -150,6 +165,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "sync",
         value: Some("WHEN"),
+        choices: &words(&SYNCS),
         default: Some("always"),
         help: "With dir:PATH: always (on the disk before the answer) or second",
         set: |config, text| choice(text, &SYNCS).map(|sync| config.sync = sync),
@@ -157,6 +173,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "workers",
         value: Some("N"),
+        choices: &[],
         default: None,
         help: "Worker threads, 1 to 1024; one a core unless given",
         set: |config, text| size(text, 1, MOST_WORKERS).map(|workers| config.workers = workers),
@@ -164,6 +181,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "max-connections",
         value: Some("N"),
+        choices: &[],
         default: Some("10000"),
         help: "Connections at once, 1 to 1000000",
         set: |config, text| size(text, 1, 1_000_000).map(|most| config.max_connections = most),
@@ -171,6 +189,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "idle",
         value: Some("TIME"),
+        choices: &[],
         default: Some("75s"),
         help: "How long a connection may be idle, 1s to 1h",
         set: |config, text| {
@@ -180,6 +199,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "drain",
         value: Some("TIME"),
+        choices: &[],
         default: Some("0s"),
         help: "How long a stop still takes new connections, 0s to 1h",
         set: |config, text| {
@@ -189,6 +209,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "grace",
         value: Some("TIME"),
+        choices: &[],
         default: Some("10s"),
         help: "How long a stop waits for answers under way, 0s to 1h",
         set: |config, text| {
@@ -198,6 +219,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "log",
         value: Some("FORMAT"),
+        choices: &words(&LOG_FORMATS),
         default: Some("text"),
         help: "A line for each request: text, json or off",
         set: |config, text| choice(text, &LOG_FORMATS).map(|format| config.log = format),
@@ -213,6 +235,17 @@ const SYNCS: [(&str, Sync); 2] = [("always", Sync::Always), ("second", Sync::Sec
 
 const LOG_FORMATS: [(&str, LogFormat); 3] =
     [("text", LogFormat::Text), ("json", LogFormat::Json), ("off", LogFormat::Off)];
+
+/// The words alone.
+const fn words<T: Copy, const N: usize>(choices: &[(&'static str, T); N]) -> [&'static str; N] {
+    let mut words = [""; N];
+    let mut at = 0;
+    while at < N {
+        words[at] = choices[at].0;
+        at += 1;
+    }
+    words
+}
 
 const MOST_WORKERS: u32 = 1024;
 
@@ -256,6 +289,7 @@ pub(super) const TOKEN_OPTIONS: &[Opt<TokenFlags>] = &[
     Opt {
         name: "secret",
         value: Some("FILE"),
+        choices: &[],
         default: None,
         help: "Sign the token with the key in this file",
         set: |flags, text| file(text).map(|path| flags.secret = Some(path)),
@@ -263,6 +297,7 @@ pub(super) const TOKEN_OPTIONS: &[Opt<TokenFlags>] = &[
     Opt {
         name: "ttl",
         value: Some("TIME"),
+        choices: &[],
         default: None,
         help: "With --secret: how long it holds, 1s to 3650d; 24h unless given",
         set: |flags, text| {
@@ -273,6 +308,7 @@ pub(super) const TOKEN_OPTIONS: &[Opt<TokenFlags>] = &[
     Opt {
         name: "limit",
         value: Some("N"),
+        choices: &[],
         default: None,
         help: "Streams the user may play at once, 0 to 1000; the server's --limit unless given",
         set: |flags, text| limit(text).map(|limit| flags.limit = Some(limit)),
@@ -280,6 +316,7 @@ pub(super) const TOKEN_OPTIONS: &[Opt<TokenFlags>] = &[
     Opt {
         name: "admin",
         value: None,
+        choices: &[],
         default: None,
         help: "Without --secret: let the user change things on the admin listener",
         set: |flags, _| {

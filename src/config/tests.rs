@@ -427,6 +427,44 @@ fn helps() {
 }
 
 #[test]
+fn completes_every_option_and_has_each_in_the_man_page() {
+    #[track_caller]
+    fn check<T>(command: &str, table: &[Opt<T>]) {
+        let [bash, fish, zsh, man] = ["bash", "fish", "zsh", "man"].map(|topic| {
+            match read(&format!("help {topic}"), "LIMIT=nonsense") {
+                Ok(Invocation::Help(text)) => text,
+                other => panic!("{topic}: {other:?}"),
+            }
+        });
+        for Opt { name, value, choices, help, .. } in table {
+            let choices = choices.join(" ");
+            assert!(bash.contains(&format!("--{name} ")), "bash: {name}");
+            let case = bash.contains(&format!("'{command} --{name}') choices="));
+            assert_eq!(case, value.is_some(), "bash: {name}");
+            assert!(bash.contains(&format!("='{choices}'")) || *value == Some("FILE"), "bash: {choices}");
+            assert!(zsh.contains(&format!("'--{name}")), "zsh: {name}");
+            assert!(zsh.replace("\\:", ":").contains(&choices), "zsh: {choices}");
+            assert!(fish.contains(&format!(" -l {name} ")), "fish: {name}");
+            assert!(fish.contains(&format!(" '{choices}' ")) || choices.is_empty(), "fish: {choices}");
+            assert!(fish.replace("\\'", "'").contains(help), "fish: {help}");
+            assert!(man.contains(&format!("\n\\fB\\-\\-{}\\fR", name.replace('-', "\\-"))), "man: {name}");
+            assert!(man.replace("\\-", "-").contains(&format!("\n{help}.\n")), "man: {help}");
+        }
+    }
+    check("serve", table::OPTIONS);
+    check("token", table::TOKEN_OPTIONS);
+}
+
+#[test]
+fn offers_no_choice_that_is_refused() {
+    for opt in options() {
+        for word in opt.choices.iter().filter(|word| !word.ends_with([':', '/'])) {
+            serving(&format!("--{} {word}", opt.name), "");
+        }
+    }
+}
+
+#[test]
 fn says_its_version() {
     for line in ["--version", "-V", "serve -V", "--lmit --version"] {
         let expected = format!("streamer {}\n", env!("CARGO_PKG_VERSION"));
