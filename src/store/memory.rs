@@ -198,14 +198,14 @@ impl Shard {
             }
             return outcome;
         };
-        let before = account.tally();
-        let outcome = account.apply(now, policy, command, arena, findings);
+        let counted = Counted { before: account.tally(), account, tallies: &self.tallies };
+        let outcome = counted.account.apply(now, policy, command, arena, findings);
         if outcome.change != Change::None {
-            recorder.changed(user, account);
+            recorder.changed(user, counted.account);
         }
-        let after = account.tally();
-        self.tallies.change(before, after);
-        if after.is_none() {
+        let is_empty = counted.account.is_empty();
+        drop(counted);
+        if is_empty {
             users.remove(user);
         }
         outcome
@@ -230,6 +230,19 @@ impl Shard {
             users.shrink_to(room);
         }
         expired
+    }
+}
+
+/// An account that is being worked on. The sums follow what it has become, also if that work panics half way.
+struct Counted<'a> {
+    account: &'a mut Account,
+    before: Option<Tally>,
+    tallies: &'a Tallies,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.tallies.change(self.before, self.account.tally());
     }
 }
 
@@ -343,6 +356,31 @@ mod tests {
         assert_eq!((sweep(140), memory.census()), (USERS, Some(Census::default())));
         let room: usize = memory.shards.iter().map(|shard| shard.lock().capacity()).sum();
         assert!((room as u64) < USERS / 10, "{room}");
+    }
+
+    #[test]
+    fn an_account_that_is_emptied_is_gone_at_once() {
+        let memory = memory();
+        run(&memory, 0, &[("ann", "a", START)]);
+        assert_eq!(run(&memory, LEASE, &[("ann", "a", BEAT)]), [(Verdict::Unknown, 0)]);
+        assert!(memory.shards.iter().all(|shard| shard.lock().len() == 0));
+    }
+
+    #[test]
+    fn a_panic_leaves_the_sums_right() {
+        let memory = memory();
+        run(&memory, 0, &[("ann", "a", START), ("ann", "b", START)]);
+        run(&memory, 50, &[("ann", "a", BEAT)]);
+        // A word of another batch, beyond the end of this one: what has run out goes, and then it panics.
+        let mut batch = Batch::default();
+        let user = batch.arena.add(b"ann");
+        let key = crate::streams::arena::Arena::default().add(&[0; 100]);
+        batch.push(Command { user, key, limit: 3, action: Action::Look });
+        let work = std::panic::AssertUnwindSafe(|| memory.execute(at(LEASE), &mut batch));
+        assert!(std::panic::catch_unwind(work).is_err());
+        assert_eq!(memory.census().unwrap().playing, 1);
+        run(&memory, 200, &[("ann", "a", Action::Look)]);
+        assert_eq!(memory.census(), Some(Census::default()));
     }
 
     #[test]

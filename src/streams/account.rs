@@ -199,11 +199,16 @@ impl Account {
 
     /// How many streams it holds, by state; None when there is nothing left to remember.
     pub fn tally(&self) -> Option<Tally> {
-        if self.streams.is_empty() && self.rare.is_none() {
+        if self.is_empty() {
             return None;
         }
         let playing = self.playing();
         Some(Tally { playing: playing as u32, paused: (self.streams.len() - playing) as u32 })
+    }
+
+    /// Whether there is nothing left to remember.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.rare.is_none()
     }
 
     /// When nothing of it is worth keeping any more; None when nothing is now.
