@@ -184,7 +184,7 @@ fn late_behind_its_answer(server: &Server) {
 /// `reader` plays so many streams that a list of them fills buffers soon.
 fn fill(server: &Server) {
     let mut client = server.connect();
-    for n in 0..200 {
+    for n in 0..900 {
         let target = format!("POST /?id={}{n}", "x".repeat(200));
         assert_eq!(client.call("reader", &target, "").status, 201);
     }
@@ -435,7 +435,7 @@ fn who_pipelines_and_never_reads_is_read_no_further() {
     let mut modest = server.connect();
     good(&mut modest);
     let before = server.metric("process_resident_memory_bytes");
-    let mut greedy: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    let mut greedy: Vec<Client> = (0..16).map(|_| server.connect()).collect();
     let sent = thread::scope(|scope| {
         let senders: Vec<_> =
             greedy.iter_mut().map(|client| scope.spawn(|| ask_and_never_read(client))).collect();
@@ -445,7 +445,7 @@ fn who_pipelines_and_never_reads_is_read_no_further() {
         senders.into_iter().map(|sender| sender.join().unwrap()).max()
     });
     let grown = (server.metric("process_resident_memory_bytes") - before) / 1e6;
-    println!("four that never read could send {sent:?} bytes at most; the server has grown by {grown:.1} MB");
+    println!("sixteen that never read could send {sent:?} bytes at most; the server has grown by {grown:.1} MB");
     assert!(grown < 30.0, "{grown} MB");
     good(&mut modest);
 }

@@ -237,11 +237,11 @@ fn the_stream_paused_longest_gives_way_to_the_seventeenth() {
     for adopts in [false, true] {
         let mut script = Script::new(WhenFull::Refuse);
         script.policy.adopt_until = Timestamp::from_millis(if adopts { 1 } else { 0 });
+        if !adopts {
+            (0..MAX_PAUSED).for_each(|i| drop(script.run(0, &format!("start v{i} limit 100"))));
+        }
         // Of one millisecond the order of the commands counts: the second of them is paused first.
         for i in [1, 0].into_iter().chain(2..MAX_PAUSED) {
-            if !adopts {
-                script.run(0, &format!("start v{i}"));
-            }
             script.run(0, &format!("beat v{i} pause"));
         }
         // To pause again what is paused does not make it any younger.
