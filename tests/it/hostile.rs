@@ -445,7 +445,9 @@ fn who_pipelines_and_never_reads_is_read_no_further() {
         senders.into_iter().map(|sender| sender.join().unwrap()).max()
     });
     let grown = (server.metric("process_resident_memory_bytes") - before) / 1e6;
-    println!("sixteen that never read could send {sent:?} bytes at most; the server has grown by {grown:.1} MB");
+    println!(
+        "sixteen that never read could send {sent:?} bytes at most; the server has grown by {grown:.1} MB"
+    );
     assert!(grown < 30.0, "{grown} MB");
     good(&mut modest);
 }
