@@ -363,7 +363,7 @@ mod tests {
         let memory = memory();
         run(&memory, 0, &[("ann", "a", START)]);
         assert_eq!(run(&memory, LEASE, &[("ann", "a", BEAT)]), [(Verdict::Unknown, 0)]);
-        assert!(memory.shards.iter().all(|shard| shard.lock().len() == 0));
+        assert!(memory.shards.iter().all(|shard| shard.lock().is_empty()));
     }
 
     #[test]
