@@ -55,7 +55,7 @@ const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// The value of each byte in the standard alphabet.
-static VALUES: [u8; 256] = {
+static VALUES: [u32; 256] = {
     let mut values = [NO_SYMBOL; 256];
     let mut value = 0;
     while value < 64 {
@@ -65,9 +65,10 @@ static VALUES: [u8; 256] = {
     values
 };
 
-/// What [`VALUES`] holds for a byte that is no symbol. All real values are below 64, so `OR`ing values together
-/// tells at the end whether any of them was this one.
-const NO_SYMBOL: u8 = 0xff;
+/// What [`VALUES`] holds for a byte that is no symbol: wherever it stands among four, a bit of it comes to lie above the
+/// 24 that they make.
+const NO_SYMBOL: u32 = 1 << 24 | 1 << 18 | 1 << 12 | 1 << 6;
+const BITS: u32 = 24;
 
 /// Four symbols for up to three bytes, of which one more than there are bytes mean something.
 fn quad(three: &[u8], alphabet: &[u8; 64]) -> [u8; 4] {
@@ -88,11 +89,11 @@ fn decode_whole(symbols: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
         *triple = bytes_of(*quad, &mut seen);
     }
     decode_rest(rest, &mut seen, out)?;
-    if seen < 64 { Ok(()) } else { Err(Invalid) }
+    if seen >> BITS == 0 { Ok(()) } else { Err(Invalid) }
 }
 
 /// One symbol holds no whole byte; of two or three, the bits past the last whole byte must be zero.
-fn decode_rest(symbols: &[u8], seen: &mut u8, out: &mut Vec<u8>) -> Result<(), Invalid> {
+fn decode_rest(symbols: &[u8], seen: &mut u32, out: &mut Vec<u8>) -> Result<(), Invalid> {
     match *symbols {
         [] => {}
         [a, b] => match bytes_of([a, b, b'A', b'A'], seen) {
@@ -108,12 +109,13 @@ fn decode_rest(symbols: &[u8], seen: &mut u8, out: &mut Vec<u8>) -> Result<(), I
     Ok(())
 }
 
-/// Three bytes from four symbols. `seen` gathers the bits of all values: an unknown symbol shows in it
-/// for good.
-fn bytes_of(quad: [u8; 4], seen: &mut u8) -> [u8; 3] {
+/// Three bytes from four symbols. `seen` gathers all bits: an unknown symbol shows in it for good.
+fn bytes_of(quad: [u8; 4], seen: &mut u32) -> [u8; 3] {
     let [a, b, c, d] = quad.map(|symbol| VALUES[usize::from(symbol)]);
-    *seen |= a | b | c | d;
-    [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]
+    let bits = a << 18 | b << 12 | c << 6 | d;
+    *seen |= bits;
+    let [_, bytes @ ..] = bits.to_be_bytes();
+    bytes
 }
 
 #[cfg(test)]
