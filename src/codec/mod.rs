@@ -7,6 +7,7 @@ pub mod crc;
 pub mod decimal;
 pub mod hex;
 pub mod json;
+pub mod redis_url;
 pub mod resp;
 pub mod sha256;
 pub mod template;

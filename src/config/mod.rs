@@ -29,6 +29,7 @@ use core::net::SocketAddr;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::codec::redis_url::Url as RedisUrl;
 use crate::codec::template::Template;
 use crate::http::forwarded::Proxies;
 use crate::http::origin::Origins;
@@ -80,6 +81,10 @@ pub struct Config {
     pub store: StoreKind,
     /// When a journal is on the disk.
     pub sync: Sync,
+    /// How long a store on the network may take for a command, all tries together: 10 ms to 1 min.
+    pub store_timeout: Millis,
+    /// What becomes of commands while a store on the network is away.
+    pub store_down: StoreDown,
     /// Worker threads: 1 to 1,024.
     pub workers: usize,
     /// Client connections at once: 1 to 1,000,000.
@@ -123,6 +128,8 @@ pub enum StoreKind {
     Memory,
     /// In this process, with a journal in this directory.
     Dir(PathBuf),
+    /// In Redis or Valkey.
+    Redis(Box<RedisUrl>),
 }
 
 /// When a change is on the disk, with a journal.
@@ -132,6 +139,15 @@ pub enum Sync {
     Always,
     /// Within a second of its answer.
     Second,
+}
+
+/// What becomes of commands while a store on the network is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreDown {
+    /// They are answered 503.
+    Refuse,
+    /// This instance counts alone, in memory.
+    Local,
 }
 
 /// How the access log is written.

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::values::{address, address_or_off, choice, file, limit, size, span, store};
-use super::{Config, LogFormat, Mode, Sync};
+use super::{Config, LogFormat, Mode, StoreDown, Sync};
 use crate::codec::template::Template;
 use crate::http::forwarded::Proxies;
 use crate::http::origin::Origins;
@@ -157,9 +157,9 @@ pub(super) const OPTIONS: &[Opt] = &[
     Opt {
         name: "store",
         value: Some("STORE"),
-        choices: &["memory", "dir:"],
+        choices: &["memory", "dir:", "redis://", "redis+unix://"],
         default: Some("memory"),
-        help: "Where streams are kept: memory, or dir:PATH, which forgets nothing",
+        help: "Where streams are kept: memory, dir:PATH or redis://HOST[:PORT]",
         set: |config, text| store(text).map(|store| config.store = store),
     },
     Opt {
@@ -169,6 +169,25 @@ pub(super) const OPTIONS: &[Opt] = &[
         default: Some("always"),
         help: "With dir:PATH: always (on the disk before the answer) or second",
         set: |config, text| choice(text, &SYNCS).map(|sync| config.sync = sync),
+    },
+    Opt {
+        name: "store-timeout",
+        value: Some("TIME"),
+        choices: &[],
+        default: Some("250ms"),
+        help: "How long a store on the network may take, 10ms to 1m",
+        set: |config, text| {
+            let (least, most) = (Millis::from_millis(10), Millis::from_secs(60));
+            span(text, least, most).map(|timeout| config.store_timeout = timeout)
+        },
+    },
+    Opt {
+        name: "store-down",
+        value: Some("POLICY"),
+        choices: &words(&STORE_DOWN),
+        default: Some("refuse"),
+        help: "While it is away: refuse with 503, or count in this process: local",
+        set: |config, text| choice(text, &STORE_DOWN).map(|down| config.store_down = down),
     },
     Opt {
         name: "workers",
@@ -232,6 +251,7 @@ const POLICIES: [(&str, WhenFull); 3] =
     [("refuse", WhenFull::Refuse), ("replace-oldest", WhenFull::ReplaceOldest), ("report", WhenFull::Report)];
 
 const SYNCS: [(&str, Sync); 2] = [("always", Sync::Always), ("second", Sync::Second)];
+const STORE_DOWN: [(&str, StoreDown); 2] = [("refuse", StoreDown::Refuse), ("local", StoreDown::Local)];
 
 const LOG_FORMATS: [(&str, LogFormat); 3] =
     [("text", LogFormat::Text), ("json", LogFormat::Json), ("off", LogFormat::Off)];
@@ -266,6 +286,8 @@ impl Config {
             credentials: Mode::Open,
             store: super::StoreKind::Memory,
             sync: Sync::Always,
+            store_timeout: Millis::ZERO,
+            store_down: StoreDown::Refuse,
             workers: cores.clamp(1, MOST_WORKERS as usize),
             max_connections: 0,
             idle: Millis::ZERO,

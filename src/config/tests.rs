@@ -61,6 +61,8 @@ fn has_the_defaults_of_the_contract() {
         credentials: Mode::Open,
         store: StoreKind::Memory,
         sync: Sync::Always,
+        store_timeout: Millis::from_millis(250),
+        store_down: StoreDown::Refuse,
         workers: 4,
         max_connections: 10_000,
         idle: Millis::from_secs(75),
@@ -118,6 +120,11 @@ fn sets_each_option_by_flag_and_by_variable() {
     check("--store memory", "STORE=memory", |c| c.store = StoreKind::Memory);
     check("--store dir:/var/a:b", "STORE=dir:/var/a:b", |c| c.store = StoreKind::Dir("/var/a:b".into()));
     check("--sync second", "SYNC=second", |c| c.sync = Sync::Second);
+    check("--store redis://:p@h/1", "STORE=redis://:p@h/1", |c| {
+        c.store = StoreKind::Redis(Box::new(RedisUrl::parse("redis://:p@h/1").unwrap()));
+    });
+    check("--store-timeout 1s", "STORE_TIMEOUT=1s", |c| c.store_timeout = Millis::from_secs(1));
+    check("--store-down local", "STORE_DOWN=local", |c| c.store_down = StoreDown::Local);
     check("--workers 1024", "WORKERS=1024", |c| c.workers = 1024);
     check("--max-connections 1000000", "MAX_CONNECTIONS=1000000", |c| c.max_connections = 1_000_000);
     check("--grace 0s", "GRACE=0", |c| c.grace = Millis::ZERO);
@@ -221,10 +228,10 @@ fn says_what_to_write_instead() {
     let listen = "--listen: \"8000\" lacks an address; write :8000 for all interfaces, 127.0.0.1:8000 for this machine";
     refused("--listen 8000", "", listen);
     refused("--sync never", "", "--sync: write always or second, not \"never\"");
-    for store in ["dir:", "redis://localhost", "Memory", "x"] {
-        let expected = format!("write memory, or dir:PATH as in dir:/var/lib/streamer, not {store:?}");
-        refused(&format!("--store {store}"), "", &format!("--store: {expected}"));
-        refused("", &format!("STORE={store}"), &format!("STREAMER_STORE: {expected}"));
+    for store in ["dir:", "Memory", "x"] {
+        let known = "write memory, dir:PATH as in dir:/var/lib/streamer, or redis://HOST:PORT";
+        refused(&format!("--store {store}"), "", &format!("--store: {known}"));
+        refused("", &format!("STORE={store}"), &format!("STREAMER_STORE: {known}"));
     }
 }
 
@@ -421,7 +428,7 @@ fn helps() {
         assert!(opt.default.is_none_or(|default| help.contains(&format!(" [{default}]\n"))), "{}", opt.name);
     }
     assert!(
-        help.contains("\n  --limit N            Streams a user may play at once, 0 to 1000 [3]\n"),
+        help.contains("\n  --limit N             Streams a user may play at once, 0 to 1000 [3]\n"),
         "{help}"
     );
 }

@@ -5,7 +5,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::StoreKind;
+use super::{RedisUrl, StoreKind};
 use crate::codec::{decimal, text};
 use crate::streams::MAX_LIMIT;
 use crate::time::Millis;
@@ -98,9 +98,11 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
 pub(super) fn store(text: &str) -> Result<StoreKind, String> {
     match text {
         "memory" => Ok(StoreKind::Memory),
+        _ if text.starts_with("redis") => RedisUrl::parse(text).map(|url| StoreKind::Redis(Box::new(url))),
         _ => match text.strip_prefix("dir:") {
             Some(path) if !path.is_empty() => Ok(StoreKind::Dir(path.into())),
-            _ => Err(format!("write memory, or dir:PATH as in dir:/var/lib/streamer, not {text:?}")),
+            // What was written is not repeated: it may hold a password.
+            _ => Err("write memory, dir:PATH as in dir:/var/lib/streamer, or redis://HOST:PORT".into()),
         },
     }
 }

@@ -45,6 +45,8 @@ mod reloader;
 
 mod sockets;
 
+mod stores;
+
 mod crew;
 
 use core::net::SocketAddr;
@@ -54,12 +56,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::app::{Side, log};
-use crate::config::{self, Config, LogFormat, StoreKind};
+use crate::config::{Config, LogFormat};
 use crate::store::Store;
-use crate::store::journal::{Journal, SyncPolicy};
-use crate::store::memory::Memory;
-use crate::streams::account::Policy;
-use crate::time::Timestamp;
 
 use clock::Clock;
 use crew::Crew;
@@ -93,7 +91,7 @@ impl Server {
     ///
     /// A sentence that says what could not be had, and why.
     pub fn start(config: Config, signals: Signals) -> Result<Self, String> {
-        let (store, first) = open(&config)?;
+        let (store, first) = stores::open(&config)?;
         Self::start_with(config, signals, store, &Clock::starting_at(first))
     }
 
@@ -195,24 +193,6 @@ fn begin_notices(config: &Config) {
     }
     if !config.endpoint.names_id() {
         notice("--endpoint has no {id}, so that it sends the players of all videos to one place");
-    }
-}
-
-/// The store that `--store` names, and where the clock of its leases goes on.
-fn open(config: &Config) -> Result<(Arc<dyn Store>, Timestamp), String> {
-    let Config { lease, when_full, one_per_device, .. } = *config;
-    let adopt_until = clock::FIRST + lease;
-    let policy = Policy { lease, when_full, one_per_device, adopt_until };
-    match &config.store {
-        StoreKind::Memory => Ok((Arc::new(Memory::new(policy)), clock::FIRST)),
-        StoreKind::Dir(path) => {
-            let sync = match config.sync {
-                config::Sync::Always => SyncPolicy::Always,
-                config::Sync::Second => SyncPolicy::Second,
-            };
-            let (journal, first) = Journal::open(path, policy, sync)?;
-            Ok((Arc::new(journal), first))
-        }
     }
 }
 

@@ -35,6 +35,7 @@
 
 pub mod journal;
 pub mod memory;
+pub mod redis;
 
 use std::borrow::Cow;
 use std::io;

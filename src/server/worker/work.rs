@@ -56,8 +56,8 @@ pub struct Engine {
 impl Engine {
     /// Nothing is parked.
     pub fn new(session: Box<dyn Session>) -> Self {
-        let (parked, spare) = (HashMap::new(), Vec::new());
-        Self { session, parked, submitted: 0, pending: 0, next_ticket: 0, spare, deadline: None }
+        let (parked, spare, deadline) = (HashMap::new(), Vec::new(), session.deadline());
+        Self { session, parked, submitted: 0, pending: 0, next_ticket: 0, spare, deadline }
     }
 
     /// Has the commands carried out. Unless they are done, their work, or a part of it, has to be parked.

@@ -1,0 +1,165 @@
+//! Streams in Redis or Valkey, or in a Cluster of them: one count for any number of instances.
+//!
+//! ```text
+//! worker ─ session ──pipelines──▶ node        EVAL compare-and-set, TIME
+//!             ▲
+//!          mailbox ◀── connector ──────▶ node        connects, logs in, PING, ROLE, CLUSTER SLOTS
+//! ```
+//!
+//! The engine knows an account as an opaque record under one key a user. A command is applied here, to the record last
+//! seen, and the record is exchanged for the new one if it is still there: so the rules are in one place, and the engine
+//! needs to know nothing but one short script. If another instance was faster, the engine says which record is there, and
+//! the command is applied to that.
+//!
+//! Leases are measured by the engine's clock, so that all instances have one.
+//!
+//! *Invariant:* a worker never waits here. All that waits is done by the connector, on a thread of its own.
+
+mod cluster;
+mod connector;
+mod control;
+mod counters;
+mod hints;
+mod link;
+mod local;
+mod script;
+mod session;
+mod shared;
+mod stream;
+mod task;
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::{fs, thread};
+
+use super::{Census, Measure, MeasureKind, Session, Store, Swept};
+use crate::streams::account::Policy;
+use crate::time::{Millis, Timestamp};
+
+use crate::codec::redis_url::{Password, Url};
+use connector::{Connector, Wish};
+use control::{LogIn, Trouble};
+use local::Local;
+use session::RedisSession;
+use shared::{Keys, Shared};
+
+/// How to keep streams in an engine.
+pub struct Settings {
+    /// Where it is.
+    pub url: Url,
+    /// One deadline for all tries of a command.
+    pub timeout: Millis,
+    /// Whether each instance counts alone while the engine is away, instead of answering 503.
+    pub local: bool,
+    /// The rules. Nothing is adopted but after an outage under `local`.
+    pub policy: Policy,
+    /// Tells the operator something.
+    pub say: fn(&str),
+}
+
+/// Streams in Redis or Valkey.
+pub struct Redis {
+    shared: Arc<Shared>,
+    /// Without password.
+    name: String,
+    /// The connector ends when the last of these is dropped.
+    wishes: Mutex<Sender<Wish>>,
+}
+
+impl Redis {
+    /// Asks the engine for its nodes, once, and starts the thread that connects. An engine that is away may come later.
+    ///
+    /// # Errors
+    ///
+    /// What has to be changed: the password, the database, the address of something else than Redis.
+    pub fn start(settings: Settings) -> Result<Self, String> {
+        let Settings { url, timeout, local, policy, say } = settings;
+        let policy = Policy { adopt_until: Timestamp::default(), ..policy };
+        let name = url.to_string();
+        let password = match url.password {
+            Password::None => None,
+            Password::Given(password) => Some(password),
+            Password::File(path) => {
+                let read = fs::read_to_string(&path);
+                let text = read.map_err(|error| format!("--store: {}: {error}", path.display()))?;
+                Some(text.lines().next().unwrap_or_default().to_owned())
+            }
+        };
+        let log_in = LogIn { user: url.user, password, database: url.database };
+        let shared =
+            Arc::new(Shared::new(policy, url.prefix, timeout, local.then(|| Local::new(policy.lease))));
+        let mut connector = Connector::new(Arc::clone(&shared), url.addresses, log_in, say);
+        match connector.discover() {
+            Ok(()) => {}
+            Err(Trouble::Away(why)) => say(&format!("the store is away: {why}; trying on")),
+            Err(Trouble::Unwelcome(why)) => return Err(format!("--store {name}: {why}")),
+        }
+        let (sender, wishes) = channel();
+        let thread = thread::Builder::new().name("connector".into());
+        thread
+            .spawn(move || connector.run(&wishes))
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(Self { shared, name, wishes: Mutex::new(sender) })
+    }
+}
+
+impl Store for Redis {
+    fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>> {
+        let (mailbox, counters) = self.shared.enlist(waker);
+        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Box::new(RedisSession::new(Arc::clone(&self.shared), wishes, mailbox, counters)))
+    }
+
+    /// The engine frees what has expired by itself.
+    fn sweep(&self, now: Timestamp) -> Swept {
+        self.shared.local.as_ref().map_or(Swept { visits: 1, expired: 0 }, |local| local.sweep(now))
+    }
+
+    fn census(&self) -> Option<Census> {
+        None
+    }
+
+    fn is_up(&self) -> bool {
+        self.shared.local.is_some() || self.shared.map().1.is_up()
+    }
+
+    fn describe(&self) -> String {
+        match &self.shared.map().1.keys {
+            Keys::Unknown => format!("{} (away)", self.name),
+            Keys::Single => self.name.clone(),
+            Keys::Cluster(_) => format!("{} (Cluster of {})", self.name, self.shared.map().1.owners.len()),
+        }
+    }
+
+    fn measures(&self) -> Vec<Measure> {
+        let map = self.shared.map().1;
+        let node = |id: &u32| {
+            let node = &map.nodes[*id as usize];
+            let label = Some(("node", Cow::Owned(node.addresses[0].to_string())));
+            measure("streamer_store_up", MeasureKind::Gauge, "Whether the engine's node answers.", label, {
+                f64::from(u8::from(!node.down.load(Relaxed)))
+            })
+        };
+        let mut measures: Vec<Measure> = map.owners.iter().map(node).collect();
+        let refreshes = self.shared.refreshes.load(Relaxed) as f64;
+        let (family, help) =
+            ("streamer_store_refreshes_total", "How often the engine was asked for its nodes.");
+        measures.push(measure(family, MeasureKind::Counter, help, None, refreshes));
+        measures.extend(counters::measures(&self.shared.counters()));
+        measures
+    }
+}
+
+fn measure(
+    family: &'static str,
+    kind: MeasureKind,
+    help: &'static str,
+    label: Option<(&'static str, Cow<'static, str>)>,
+    value: f64,
+) -> Measure {
+    Measure { family, kind, help, suffix: "", label, value }
+}

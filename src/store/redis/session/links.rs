@@ -1,0 +1,136 @@
+//! The session's connections: asked for, opened, read, watched over, and given up.
+
+use std::sync::Arc;
+
+use super::{LOOK, Now, RedisSession, Slot, UNUSED};
+use crate::store::Registry;
+use crate::store::redis::connector::Wish;
+use crate::store::redis::counters::Count;
+use crate::store::redis::link::{Broken, Link, Pending};
+use crate::store::redis::shared::{Letter, NodeId};
+use crate::store::redis::stream::Stream;
+
+impl RedisSession {
+    pub(super) fn want_owners(&mut self) {
+        for i in 0..self.map.owners.len() {
+            self.want(self.map.owners[i]);
+        }
+    }
+
+    /// Asks the connector for a connection, unless there is one or it was asked.
+    pub(super) fn want(&mut self, node: NodeId) {
+        let slot = self.slot(node);
+        if matches!(slot, Slot::None) {
+            *slot = Slot::Wanted;
+            // It is gone only when the program ends.
+            let _ = self.wishes.send(Wish::Want(node, Arc::clone(&self.mailbox)));
+        }
+    }
+
+    pub(super) fn refresh(&self) {
+        let _ = self.wishes.send(Wish::Refresh);
+    }
+
+    pub(super) fn slot(&mut self, node: NodeId) -> &mut Slot {
+        let at = node as usize;
+        if self.links.len() <= at {
+            self.links.resize_with(at + 1, Slot::default);
+        }
+        &mut self.links[at]
+    }
+
+    /// Reads what a node has answered.
+    pub(super) fn read(&mut self, now: Now, node: NodeId, registry: &mut dyn Registry) {
+        let Slot::Open(mut link) = std::mem::take(self.slot(node)) else { return };
+        let done = link.read(|link, pending, reply| match pending {
+            Pending::Task(id, sent) => self.answer(now, id, sent, reply, node),
+            Pending::Time(asked) => link.set_time(asked, now.at, reply),
+            Pending::Asking => Ok(()),
+        });
+        // What is to be written may have waited for this.
+        match done.and_then(|()| link.flush(registry)) {
+            Ok(()) => *self.slot(node) = Slot::Open(link),
+            Err(Broken) => self.lost(*link, node, registry),
+        }
+    }
+
+    /// A connection is gone: what it has not answered may have been carried out or not, and is sent again.
+    pub(super) fn lost(&mut self, link: Link, node: NodeId, registry: &mut dyn Registry) {
+        self.counters.bump(Count::Disconnects);
+        for pending in link.close(registry) {
+            if let Pending::Task(id, _) = pending {
+                self.tasks[id as usize].is_unsure = true;
+                self.wait(id);
+            }
+        }
+        *self.slot(node) = Slot::None;
+        if self.map.owners.contains(&node) {
+            self.want(node);
+        }
+        // A dead node never says MOVED.
+        self.refresh();
+    }
+
+    pub(super) fn close(&mut self, node: NodeId, registry: &mut dyn Registry) {
+        if let Slot::Open(link) = std::mem::take(self.slot(node)) {
+            self.lost(*link, node, registry);
+        }
+    }
+
+    /// Takes what the connector has to say.
+    pub(super) fn take_letters(&mut self, now: Now, registry: &mut dyn Registry) {
+        for letter in self.mailbox.take() {
+            match letter {
+                Letter::Connected(node, stream) => {
+                    if !matches!(self.slot(node), Slot::Open(_)) {
+                        *self.slot(node) = self.open(now, node, stream, registry);
+                    }
+                }
+                Letter::Failed { node, tries_on: false } => *self.slot(node) = Slot::None,
+                // What waits for it is given up, now that the node counts as down.
+                Letter::Failed { .. } => {}
+            }
+        }
+        if self.shared.version() != self.version {
+            (self.version, self.map) = self.shared.map();
+            self.want_owners();
+        }
+    }
+
+    pub(super) fn open(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        stream: Stream,
+        registry: &mut dyn Registry,
+    ) -> Slot {
+        let Ok(mut link) = Link::new(node, stream, now.steady, registry) else { return Slot::None };
+        link.ask_time(now.steady, now.at, self.shared.timeout);
+        self.unsent.push(node);
+        Slot::Open(Box::new(link))
+    }
+
+    /// Asks each node for the time once a second, and closes the connections that are late or not needed.
+    pub(super) fn look_after_links(&mut self, now: Now, registry: &mut dyn Registry) {
+        if now.steady < self.look_at {
+            return;
+        }
+        self.look_at = now.steady + LOOK;
+        for node in 0..self.links.len() as NodeId {
+            let Slot::Open(link) = &mut self.links[node as usize] else { continue };
+            if link.time_due.is_some_and(|due| due <= now.steady) {
+                self.close(node, registry);
+            } else if link.ask_time_at <= now.steady {
+                let is_unused = link.is_idle() && link.used_at + UNUSED <= now.steady;
+                if is_unused && !self.map.owners.contains(&node) {
+                    if let Slot::Open(link) = std::mem::take(&mut self.links[node as usize]) {
+                        link.close(registry);
+                    }
+                } else {
+                    link.ask_time(now.steady, now.at, self.shared.timeout);
+                    self.unsent.push(node);
+                }
+            }
+        }
+    }
+}
