@@ -191,6 +191,29 @@ fn the_collection_and_the_specification_have_every_path_and_status() {
     }
 }
 
+#[test]
+fn dashboard_and_alerts_name_only_metrics_that_there_are() {
+    let sources: String = files(&root().join("src")).into_iter().map(|(_, text)| text).collect();
+    for file in ["ops/alerts.yml", "ops/alerts.test.yml", "ops/grafana.json", "docs/alerts.md"] {
+        for name in metrics(&read(file)) {
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            let known = |name: &str| sources.contains(&format!("\"{name}\""));
+            // Those of an engine far away come with it.
+            let of_engine = name.starts_with("streamer_store_");
+            assert!(
+                known(name) || family.is_some_and(known) || of_engine,
+                "{file}: there is no metric {name}"
+            );
+        }
+    }
+}
+
+/// The names of metrics in a text.
+fn metrics(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("streamer_") || word.starts_with("process_"))
+}
+
 /// The paths that a text matches against: its byte strings that begin with a slash.
 fn paths(text: &str) -> Vec<&str> {
     text.match_indices("b\"/").filter_map(|(at, _)| text[at + 2..].split('"').next()).collect()
