@@ -89,7 +89,7 @@ pub(super) struct Stream {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rare {
     /// What ended on purpose, in the order of the ends.
-    pub(super) ended: Vec<Ended>,
+    pub(super) ended: InlineVec<Ended>,
     /// While it lasts nothing starts.
     pub(super) hold: Option<Hold>,
 }
@@ -169,16 +169,21 @@ impl Account {
             Action::Evict { message } => self.evict(&mut call, message),
             Action::Hold { length, message } => self.hold_for(&mut call, length, message),
         };
-        outcome.count = self.playing() as u32;
-        outcome.can_watch = outcome.verdict != Verdict::Full && self.can_watch(&call);
+        let playing = self.playing();
+        outcome.count = playing as u32;
+        outcome.can_watch = outcome.verdict != Verdict::Full && self.can_watch(&call, playing);
         outcome.notes.expired = expired as u16;
         outcome
     }
 
     /// Drops what has run out by `now`; returns how many of them were streams that had not ended.
     pub fn expire(&mut self, now: Timestamp) -> u32 {
+        let has_expired = self.streams.iter().any(|stream| now >= stream.expires);
+        if !has_expired && self.rare.is_none() {
+            return 0;
+        }
         let before = self.streams.len();
-        if self.streams.iter().any(|stream| now >= stream.expires) {
+        if has_expired {
             self.streams.retain(|stream| now < stream.expires);
             self.streams.shrink();
         }

@@ -386,7 +386,8 @@ mod tests {
             expires: Timestamp::from_millis(n),
         };
         for (n, fits) in [(MAX_ENDED, true), (MAX_ENDED + 1, false)] {
-            let rare = Rare { ended: (0..n as u64).map(ended).collect(), hold: None };
+            let mut rare = Rare::default();
+            (0..n as u64).for_each(|n| rare.ended.push(ended(n)));
             let account = Account { rare: Some(Box::new(rare)), ..Account::default() };
             assert_eq!(Account::decode(&encoded(&account)).is_ok(), fits, "{n}");
         }

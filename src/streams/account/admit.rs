@@ -99,10 +99,10 @@ impl Account {
         outcome
     }
 
-    pub(super) fn can_watch(&self, call: &Call) -> bool {
+    pub(super) fn can_watch(&self, call: &Call, playing: usize) -> bool {
         let room = match call.policy.when_full {
             WhenFull::Report => call.limit > 0,
-            _ => self.playing() < call.limit,
+            _ => playing < call.limit,
         };
         self.hold().is_none() && (room || self.plays(call.key))
     }

@@ -113,8 +113,6 @@ impl Rare {
         if self.ended.len() == MAX_ENDED {
             self.ended.remove(0);
         }
-        // Room for four, as `push` makes it, would be mostly air.
-        self.ended.reserve_exact(1);
         self.ended.push(ended);
     }
 }
