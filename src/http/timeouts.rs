@@ -13,7 +13,7 @@ pub enum Timeout {
     Body,
     /// Another request.
     Idle,
-    /// Another request of an operator, whose connection makes room for no other.
+    /// Another request of an operator, whose connection makes room for operators only.
     IdleAdmin,
     /// That a response is read.
     Write,

@@ -185,10 +185,7 @@ impl Connection {
 
     /// What it waits for when nothing has come.
     pub fn idle(&self) -> Timeout {
-        match self.side {
-            Side::Public => Timeout::Idle,
-            Side::Admin => Timeout::IdleAdmin,
-        }
+        idle(self.side)
     }
 
     /// What is to be done when it is visited.
@@ -351,6 +348,14 @@ pub enum Visit {
     Drain,
     /// Nothing now.
     Nothing,
+}
+
+/// What a connection of this side waits for when nothing has come.
+pub fn idle(side: Side) -> Timeout {
+    match side {
+        Side::Public => Timeout::Idle,
+        Side::Admin => Timeout::IdleAdmin,
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::clock::Clock;
 use super::logger::Logger;
+use super::mailbox::{Mailbox, WakeUps};
 use super::observer::Observer;
+use super::refusals::Refusals;
 use super::reloader::Reloader;
 use super::shared::{Capacity, Inbox, Questions, Shared};
 use super::sweeper;
@@ -25,8 +27,11 @@ use crate::store::Store;
 /// The threads that run, and how the listener reaches them.
 pub struct Crew {
     pub shared: Arc<Shared>,
-    pub inboxes: Vec<Arc<Inbox>>,
+    pub inboxes: Arc<[Arc<Inbox>]>,
+    /// What the listener counts in, refuses with, and is woken by.
     pub listener_counters: Arc<Counters>,
+    pub refusals: Refusals,
+    pub wake_ups: WakeUps,
     pub reloader: Reloader,
     pub sweeper: JoinHandle<()>,
     pub logger: Option<(Arc<Logger>, JoinHandle<()>)>,
@@ -73,6 +78,27 @@ impl Books {
         }
     }
 
+    /// What refuses those for whom there is no room. It knows no user, and its slot of the log is the last.
+    fn refusals(
+        &self,
+        shared: &Arc<Shared>,
+        logger: Option<Arc<Logger>>,
+        capacity: Capacity,
+        workers: usize,
+        clock: &Clock,
+    ) -> Refusals {
+        let app = App::new(
+            Arc::clone(&shared.settings),
+            Arc::new(Credentials::Open),
+            Arc::clone(shared) as _,
+            Arc::clone(&self.of_listener),
+            Arc::default(),
+            Arc::clone(&self.usage),
+        );
+        let logger = logger.map(|logger| (logger, workers));
+        Refusals::new(app, clock.clone(), logger, Arc::clone(&self.of_listener), capacity.refused)
+    }
+
     fn all_counters(&self) -> Vec<Arc<Counters>> {
         let others = [&self.of_listener, &self.of_sweeper, &self.of_logger];
         self.of_workers.iter().chain(others).cloned().collect()
@@ -95,28 +121,47 @@ impl Crew {
         let failed = |error: io::Error| format!("cannot start a thread: {error}");
         let (questions, asked) = Questions::new();
         let settings = Arc::new(settings(config));
-        let shared = Shared::new(store, settings, questions, credentials, capacity, config.workers);
+        let (turned_away, wake_ups) = Mailbox::new().map_err(failed)?;
+        let shared =
+            Shared::new(store, settings, questions, credentials, capacity, turned_away, config.workers);
         let (shared, books) = (Arc::new(shared), Books::new(config.workers));
         let logger = shared.settings.log.map(|format| start_logger(format, config.workers, &books.of_logger));
         let logger = logger.transpose().map_err(failed)?;
-        let mut inboxes = Vec::new();
-        for number in 0..config.workers {
-            let logger = logger.as_ref().map(|(logger, _)| Arc::clone(logger));
-            inboxes.push(start_worker(number, config, &shared, &books, logger, clock).map_err(failed)?);
-        }
+        let log = logger.as_ref().map(|(logger, _)| Arc::clone(logger));
+        let inboxes = start_workers(config, &shared, &books, log.as_ref(), clock).map_err(failed)?;
         let observer = books.observer(config, &shared, &inboxes, clock);
         spawn("observer", move || observer.run(&asked)).map_err(failed)?;
         let reloader = Reloader::start(&config.credentials, &shared, &inboxes).map_err(failed)?;
         let sweeper = {
             let (shared, inboxes, clock) = (Arc::clone(&shared), inboxes.clone(), clock.clone());
-            let work = move || sweeper::run(&shared, &inboxes, &books.of_sweeper, clock);
+            let counters = Arc::clone(&books.of_sweeper);
+            let work = move || sweeper::run(&shared, &inboxes, &counters, clock);
             spawn("sweeper", work).map_err(failed)?
         };
-        Ok(Self { shared, inboxes, listener_counters: books.of_listener, reloader, sweeper, logger })
+        let listener_counters = Arc::clone(&books.of_listener);
+        let refusals = books.refusals(&shared, log, capacity, config.workers, clock);
+        Ok(Self { shared, inboxes, listener_counters, refusals, wake_ups, reloader, sweeper, logger })
     }
 }
 
-/// Starts a worker; returns how it is reached.
+/// Starts the workers; returns how they are reached.
+fn start_workers(
+    config: &Config,
+    shared: &Arc<Shared>,
+    books: &Books,
+    logger: Option<&Arc<Logger>>,
+    clock: &Clock,
+) -> io::Result<Arc<[Arc<Inbox>]>> {
+    let made: io::Result<Vec<_>> = (0..config.workers).map(|_| Inbox::new()).collect();
+    let (inboxes, wake_ups): (Vec<_>, Vec<_>) =
+        made?.into_iter().map(|(inbox, wake_ups)| (Arc::new(inbox), wake_ups)).unzip();
+    let inboxes: Arc<[Arc<Inbox>]> = inboxes.into();
+    for (number, wake_ups) in wake_ups.into_iter().enumerate() {
+        start_worker(number, config, shared, books, logger.cloned(), clock, (&inboxes, wake_ups))?;
+    }
+    Ok(inboxes)
+}
+
 fn start_worker(
     number: usize,
     config: &Config,
@@ -124,9 +169,9 @@ fn start_worker(
     books: &Books,
     logger: Option<Arc<Logger>>,
     clock: &Clock,
-) -> io::Result<Arc<Inbox>> {
-    let (inbox, wake_ups) = Inbox::new()?;
-    let (inbox, counters) = (Arc::new(inbox), Arc::clone(&books.of_workers[number]));
+    (inboxes, wake_ups): (&Arc<[Arc<Inbox>]>, WakeUps),
+) -> io::Result<()> {
+    let (inboxes, counters) = (Arc::clone(inboxes), Arc::clone(&books.of_workers[number]));
     let app = App::new(
         Arc::clone(&shared.settings),
         shared.credentials().1,
@@ -135,11 +180,10 @@ fn start_worker(
         Arc::clone(&books.recent[number]),
         Arc::clone(&books.usage),
     );
-    let (shared, grace, link) = (Arc::clone(shared), config.grace, Arc::clone(&inbox));
-    let links = Links { number, shared, inbox: link, wake_ups, counters, logger, grace };
+    let (shared, grace, inbox) = (Arc::clone(shared), config.grace, Arc::clone(&inboxes[number]));
+    let links = Links { number, shared, inbox, inboxes, wake_ups, counters, logger, grace };
     let worker = Worker::new(links, app, clock.clone(), config.idle)?;
-    spawn(&format!("worker-{number}"), move || worker.run())?;
-    Ok(inbox)
+    spawn(&format!("worker-{number}"), move || worker.run()).map(drop)
 }
 
 fn settings(config: &Config) -> Settings {
@@ -164,7 +208,7 @@ fn start_logger(
     workers: usize,
     counters: &Arc<Counters>,
 ) -> io::Result<(Arc<Logger>, JoinHandle<()>)> {
-    let logger = Arc::new(Logger::new(format, workers, Arc::clone(counters)));
+    let logger = Arc::new(Logger::new(format, workers + 1, Arc::clone(counters)));
     let writer = Arc::clone(&logger);
     Ok((logger, spawn("logger", move || writer.run(io::stdout()))?))
 }

@@ -107,16 +107,11 @@ impl Deadlines {
         self.queues.iter().filter_map(|queue| Some(self.links.get(queue.first as usize)?.due)).min()
     }
 
-    /// Which client's connection has been idle longest, and since when.
-    pub fn longest_idle(&self) -> Option<(Handle, Timestamp)> {
-        let link = self.links.get(self.queues[Timeout::Idle as usize].first as usize)?;
+    /// Which connection has been idle longest, and since when: of clients or of operators, as `kind` says.
+    pub fn longest_idle(&self, kind: Timeout) -> Option<(Handle, Timestamp)> {
+        let link = self.links.get(self.queues[kind as usize].first as usize)?;
         let since = link.due.millis() - self.idle_time.millis();
         Some((link.handle, Timestamp::from_millis(since)))
-    }
-
-    /// How many are idle and could make room.
-    pub fn idle(&self) -> usize {
-        self.queues[Timeout::Idle as usize].len
     }
 
     /// How many wait for something that they hold a buffer for.
@@ -144,7 +139,7 @@ mod tests {
     fn what_waits_too_long_is_found_in_order() {
         let mut deadlines = Deadlines::new(IDLE);
         assert_eq!(
-            (deadlines.next(), deadlines.take_due(at(99)), deadlines.longest_idle()),
+            (deadlines.next(), deadlines.take_due(at(99)), deadlines.longest_idle(Timeout::Idle)),
             (None, None, None)
         );
         deadlines.begin(on(3), Timeout::Idle, at(0));
@@ -180,12 +175,12 @@ mod tests {
         }
         deadlines.begin(on(0), Timeout::Idle, at(10));
         deadlines.end(on(1));
-        assert_eq!(deadlines.longest_idle(), Some((on(2), at(2))));
+        assert_eq!(deadlines.longest_idle(Timeout::Idle), Some((on(2), at(2))));
         deadlines.begin(on(2), Timeout::Write, at(11));
-        assert_eq!(deadlines.longest_idle(), Some((on(3), at(3))));
+        assert_eq!(deadlines.longest_idle(Timeout::Idle), Some((on(3), at(3))));
         deadlines.end(on(3));
         deadlines.end(on(3));
-        assert_eq!(deadlines.longest_idle(), Some((on(0), at(10))));
+        assert_eq!(deadlines.longest_idle(Timeout::Idle), Some((on(0), at(10))));
     }
 
     /// Against a list that is searched.

@@ -1,33 +1,44 @@
 //! The main thread: accepts connections, deals them to the workers in turn, and listens for signals.
 //!
-//! *Invariant:* a failing `accept` neither ends nor spins it.
+//! ```text
+//! Serving ──the first SIGTERM or SIGINT──▶ Draining ──after --drain──▶ Stopping ──idle, or after --grace──▶ end
+//! ```
+//!
+//! *Invariant:* a failing `accept` neither ends nor spins it, and much to accept at one socket delays no other.
 
 use core::net::{IpAddr, SocketAddr};
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::mailbox::WakeUps;
 use super::notice;
 use super::poller::{Event, Poll, Poller};
+use super::refusals::Refusals;
 use super::reloader::Reloader;
-use super::shared::{Inbox, Message, Shared};
+use super::shared::{Inbox, Message, Newcomer, Shared};
 use super::signals::{Signal, Signals};
 use crate::app::Side;
 use crate::app::counters::{Counter, Counters};
+use crate::store::Interest;
 use crate::sys;
 
 /// How long to wait before the next attempt when `accept` has failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// How many connections are accepted before signals are heard again.
-const MAX_ACCEPTED: usize = 256;
+/// How many connections are accepted at one socket before it is the others' turn, and the signals'.
+const MAX_ACCEPTED: usize = 32;
+/// How long an operator's connection has to have been idle before it makes room for another, in milliseconds.
+const MIN_IDLE_ADMIN: u64 = 1000;
 /// How often to look whether the workers are done, while stopping.
 const STOP_TICK: Duration = Duration::from_millis(5);
 
 /// The token of the signals; a socket's is its index.
 const SIGNALS: u64 = u64::MAX;
+/// The token of what wakes the listener when a worker has found no room.
+const TURNED_AWAY: u64 = u64::MAX - 1;
 
 /// The listening sockets, and the workers that they deal to.
 pub struct Listener {
@@ -36,188 +47,232 @@ pub struct Listener {
     signals: Signals,
     poller: Poller,
     shared: Arc<Shared>,
-    inboxes: Vec<Arc<Inbox>>,
+    inboxes: Arc<[Arc<Inbox>]>,
+    wake_ups: WakeUps,
     reloader: Reloader,
+    refusals: Refusals,
     counters: Arc<Counters>,
-    next: usize,
-    /// A socket may hold connections that the poller will not tell of again: the last `accept` failed.
-    retry: bool,
-    /// A socket may hold more connections: it was the signals' turn.
-    more: bool,
+    /// The worker that was dealt to last.
+    last: usize,
+    /// Until when sockets are left alone whose `accept` has failed.
+    paused: Option<Instant>,
+}
+
+/// How far the server's life has come.
+#[derive(Clone, Copy)]
+enum Phase {
+    Serving,
+    /// Connections are still taken, until then.
+    Draining(Instant),
+    /// No more, and what is under way has until then.
+    Stopping(Instant),
 }
 
 impl Listener {
-    /// A listener that has not begun.
+    /// A listener that has not begun. A byte in `wake_ups` tells that there is something in [`Shared::turned_away`].
     pub fn new(
         sockets: Vec<(Side, TcpListener)>,
         signals: Signals,
-        shared: Arc<Shared>,
-        inboxes: Vec<Arc<Inbox>>,
+        (shared, inboxes): (Arc<Shared>, Arc<[Arc<Inbox>]>),
+        wake_ups: WakeUps,
         reloader: Reloader,
-        counters: Arc<Counters>,
+        (refusals, counters): (Refusals, Arc<Counters>),
     ) -> io::Result<Self> {
         let mut poller = Poller::new(8)?;
         poller.add(signals.as_fd(), SIGNALS)?;
+        poller.add(wake_ups.as_fd(), TURNED_AWAY)?;
         for ((_, socket), token) in sockets.iter().zip(0..) {
             socket.set_nonblocking(true)?;
             sys::set_backlog(socket.as_fd(), 4096)?;
             sys::set_urgent_inline(socket.as_fd())?;
             poller.add(socket.as_fd(), token)?;
         }
+        let sockets = sockets.into_iter().map(|(side, socket)| (side, Some(socket))).collect();
+        let (last, paused) = (0, None);
         Ok(Self {
-            sockets: sockets.into_iter().map(|(side, socket)| (side, Some(socket))).collect(),
+            sockets,
             signals,
             poller,
             shared,
             inboxes,
+            wake_ups,
             reloader,
+            refusals,
             counters,
-            next: 0,
-            retry: false,
-            more: false,
+            last,
+            paused,
         })
     }
 
-    /// Accepts until told to stop; then until the workers are done, or `grace` has passed, or it is told once more.
-    /// Returns the number of the second signal, if there was one.
-    pub fn run(mut self, grace: Duration) -> Option<u8> {
+    /// Accepts until it is told to stop, and `drain` longer; then waits until the workers are done, but for `grace` at
+    /// most. Returns the number of a second signal, which ends it at once.
+    pub fn run(mut self, drain: Duration, grace: Duration) -> Option<u8> {
         let mut events = Vec::new();
-        let mut stop_by: Option<Instant> = None;
-        while self.shared.working.load(Relaxed) > 0 && stop_by.is_none_or(|by| Instant::now() < by) {
-            let tick = stop_by.map(|_| STOP_TICK);
-            if stop_by.is_some() && self.shared.open[Side::Public as usize].load(Relaxed) == 0 {
-                self.shared.stopped.store(true, Relaxed);
-                self.inboxes.iter().for_each(|inbox| inbox.wake_worker());
+        let mut phase = Phase::Serving;
+        while self.shared.working.load(Relaxed) > 0 {
+            match phase {
+                Phase::Stopping(by) if by <= Instant::now() => return None,
+                Phase::Stopping(_) => self.end_if_idle(),
+                Phase::Draining(until) if until <= Instant::now() => {
+                    self.stop();
+                    phase = Phase::Stopping(Instant::now() + grace);
+                }
+                Phase::Draining(_) | Phase::Serving => {}
             }
-            for heard in self.turn(&mut events, tick) {
-                match heard {
-                    Signal::Reload => self.reloader.ask(),
-                    Signal::Stop(signal) if stop_by.is_some() => return Some(signal),
-                    Signal::Stop(number) => {
-                        notice(&format!("stopping on {}", if number == 2 { "SIGINT" } else { "SIGTERM" }));
-                        stop_by = Some(Instant::now() + grace);
-                        self.stop();
+            for signal in self.turn(&mut events, phase) {
+                match (signal, phase) {
+                    (Signal::Reload, _) => self.reloader.ask(),
+                    (Signal::Stop(number), Phase::Serving) => {
+                        let name = if number == 2 { "SIGINT" } else { "SIGTERM" };
+                        notice(&format!("stopping on {name}"));
+                        self.shared.draining.store(true, Relaxed);
+                        phase = Phase::Draining(Instant::now() + drain);
                     }
+                    (Signal::Stop(number), _) => return Some(number),
                 }
             }
         }
         None
     }
 
-    fn turn(&mut self, events: &mut Vec<Event>, tick: Option<Duration>) -> Vec<Signal> {
-        let mut timeout = tick;
-        if std::mem::take(&mut self.more) {
-            timeout = Some(Duration::ZERO);
-            self.accept_everywhere();
+    /// Lets the workers end once no client is connected. Until then they serve the admin listener.
+    fn end_if_idle(&self) {
+        if self.shared.open[Side::Public as usize].load(Relaxed) == 0 {
+            self.shared.stopped.store(true, Relaxed);
+            self.inboxes.iter().for_each(|inbox| inbox.wake_worker());
         }
-        if self.retry {
-            // Slept and not waited: a level-triggered poller would tell of the same connection at once, and again.
-            std::thread::sleep(BACK_OFF);
-            timeout = Some(Duration::ZERO);
-        }
+    }
+
+    /// Waits, accepts and refuses; returns the signals that have come.
+    fn turn(&mut self, events: &mut Vec<Event>, phase: Phase) -> Vec<Signal> {
+        let timeout = self.timeout(phase);
         if let Err(error) = self.poller.wait(events, timeout) {
             notice(&format!("cannot wait for connections: {error}"));
             std::thread::sleep(BACK_OFF);
         }
-        let mut heard = Vec::new();
-        if std::mem::take(&mut self.retry) {
-            self.accept_everywhere();
+        if self.paused.is_some_and(|until| until <= Instant::now()) {
+            self.paused = None;
+            // The poller tells of what waits there already.
+            (0..self.sockets.len()).for_each(|index| self.set_interest(index, Interest::Read));
         }
+        let mut signals = Vec::new();
         for event in &*events {
             match event.token {
-                SIGNALS => heard.extend(self.signals.take()),
-                socket => self.accept_all(socket as usize),
+                SIGNALS => signals.extend(self.signals.take()),
+                TURNED_AWAY => self.refuse_all(),
+                index => drop(self.accept_some(index as usize)),
             }
         }
-        heard
+        signals
     }
 
-    /// Deals what is waiting already, closes the public socket, and tells the workers. The admin listener goes on, so
-    /// that `/readyz` can say what is happening.
+    /// Until there is something to do that the poller does not tell of.
+    fn timeout(&mut self, phase: Phase) -> Option<Duration> {
+        let until = |at: Instant| at.saturating_duration_since(Instant::now());
+        let next = match phase {
+            Phase::Serving => None,
+            Phase::Draining(at) => Some(until(at)),
+            Phase::Stopping(_) => Some(STOP_TICK),
+        };
+        [next, self.refusals.close_due(), self.paused.map(until)].into_iter().flatten().min()
+    }
+
+    /// Closes the public sockets once what waits there is accepted, and tells the workers. The admin listener goes on,
+    /// so that `/readyz` can say what is happening.
     fn stop(&mut self) {
-        for _ in 0..16 {
-            self.more = false;
-            self.accept_everywhere();
-            if !self.more {
-                break;
-            }
-        }
-        for (side, socket) in &mut self.sockets {
-            if *side == Side::Public
-                && let Some(socket) = socket.take()
-            {
-                self.poller.remove(socket.as_fd());
+        for index in 0..self.sockets.len() {
+            if self.sockets[index].0 == Side::Public {
+                // As many as may wait there.
+                (0..4096 / MAX_ACCEPTED).any(|_| !self.accept_some(index));
+                if let Some(socket) = self.sockets[index].1.take() {
+                    self.poller.remove(socket.as_fd());
+                }
             }
         }
         self.shared.stopping.store(true, Relaxed);
         self.inboxes.iter().for_each(|inbox| inbox.wake_worker());
     }
 
-    fn accept_everywhere(&mut self) {
-        (0..self.sockets.len()).for_each(|index| self.accept_all(index));
-    }
-
-    /// Accepts what waits at one socket.
-    fn accept_all(&mut self, index: usize) {
+    /// Accepts what waits at one socket; returns whether there may be more, of which the poller then tells again.
+    fn accept_some(&mut self, index: usize) -> bool {
         let side = self.sockets[index].0;
-        let most = self.shared.most[side as usize] + self.shared.most_refused;
         for _ in 0..MAX_ACCEPTED {
-            if self.shared.open[side as usize].load(Relaxed) >= most {
-                // So many are being told already that there is no room that these have to wait to be told.
-                self.retry = true;
-                return;
-            }
             match self.sockets[index].1.as_ref().map(TcpListener::accept) {
-                None => return,
-                Some(Ok((stream, peer))) => self.deal(stream, canonical(peer), side),
+                None => return false,
+                Some(Ok((stream, peer))) => self.admit(Newcomer { stream, peer: canonical(peer), side }),
                 Some(Err(error)) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::WouldBlock => return false,
                     // The client has gone already, or a signal came.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
                     _ => {
-                        self.longest_idle().leave(Message::Reclaim);
-                        self.retry = true;
-                        return;
+                        self.pause(index);
+                        return false;
                     }
                 },
             }
         }
-        self.more = true;
+        self.set_interest(index, Interest::Read);
+        true
     }
 
-    fn deal(&mut self, stream: TcpStream, peer: SocketAddr, side: Side) {
+    /// There are no more descriptors, or no memory: makes room, and leaves the socket alone for a while.
+    fn pause(&mut self, index: usize) {
+        if let Some((inbox, _)) = Inbox::longest_idle(&self.inboxes, Side::Public) {
+            inbox.leave(Message::Reclaim);
+        }
+        // Nothing can be written to it, so the poller tells nothing of it.
+        self.set_interest(index, Interest::Write);
+        self.paused = Some(Instant::now() + BACK_OFF);
+    }
+
+    fn set_interest(&mut self, index: usize, interest: Interest) {
+        if let Some(socket) = &self.sockets[index].1
+            && let Err(error) = self.poller.set(socket.as_fd(), index as u64, interest)
+        {
+            notice(&format!("cannot wait for connections: {error}"));
+        }
+    }
+
+    /// Deals a connection to a worker, or refuses it: when there are as many as there may be, and none is idle.
+    fn admit(&mut self, newcomer: Newcomer) {
         self.counters.bump(Counter::Accepted, 0);
-        if stream.set_nonblocking(true).is_err() {
+        if newcomer.stream.set_nonblocking(true).is_err() {
             self.counters.bump(Counter::Closed, 0);
             return;
         }
-        // Answers are written whole; waiting for more to send would only delay them.
-        let _ = stream.set_nodelay(true);
-        let most = self.shared.most[side as usize];
-        let open = self.shared.open[side as usize].fetch_add(1, Relaxed);
-        let full = open >= most;
-        let inbox = if full { self.longest_idle() } else { self.next_inbox() };
-        inbox.leave(Message::Serve { stream, peer, side, full });
-    }
-
-    fn next_inbox(&mut self) -> &Inbox {
-        self.next = (self.next + 1) % self.inboxes.len();
-        &self.inboxes[self.next]
-    }
-
-    /// The worker that has the connection that has been idle longest; any one when none is idle.
-    ///
-    /// In a burst a worker may not yet have closed those that it was asked to; it is asked for no more than it has.
-    fn longest_idle(&mut self) -> &Inbox {
-        let idle = (0..self.inboxes.len()).filter(|&i| self.inboxes[i].idle.load(Relaxed) > 0);
-        match idle.min_by_key(|&i| self.inboxes[i].idle_since.load(Relaxed)) {
-            Some(i) => {
-                // The worker may have just said that it has none.
-                let _ = self.inboxes[i].idle.fetch_update(Relaxed, Relaxed, |idle| idle.checked_sub(1));
-                &self.inboxes[i]
-            }
-            None => self.next_inbox(),
+        // Responses are written whole; waiting for more to send would only delay them.
+        let _ = newcomer.stream.set_nodelay(true);
+        let side = newcomer.side as usize;
+        let full = self.shared.open[side].fetch_add(1, Relaxed) >= self.shared.most[side];
+        if !full {
+            self.last = (self.last + 1) % self.inboxes.len();
+            return self.inboxes[self.last].leave(Message::Serve(newcomer));
         }
+        match self.idle_worker(newcomer.side) {
+            Some(inbox) => inbox.leave(Message::MakeRoom(newcomer, 0)),
+            None => self.refuse(newcomer),
+        }
+    }
+
+    /// The worker that has the connection that makes room, or may have it.
+    fn idle_worker(&mut self, side: Side) -> Option<&Inbox> {
+        // Looked for first: one that becomes idle meanwhile is found either way.
+        let busy = Inbox::busy(&self.inboxes);
+        let Some((inbox, since)) = Inbox::longest_idle(&self.inboxes, side) else { return busy };
+        // A flood of operators' connections must not keep the workers busy with closing them.
+        let is_old = side == Side::Public || self.refusals.now().millis() >= since + MIN_IDLE_ADMIN;
+        is_old.then_some(inbox)
+    }
+
+    /// Refuses those for whom the workers have found no room.
+    fn refuse_all(&mut self) {
+        self.wake_ups.clear();
+        self.shared.turned_away.take().into_iter().for_each(|newcomer| self.refuse(newcomer));
+    }
+
+    fn refuse(&mut self, newcomer: Newcomer) {
+        self.shared.open[newcomer.side as usize].fetch_sub(1, Relaxed);
+        self.refusals.refuse(newcomer);
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Logger {
 }
 
 impl Logger {
-    /// A logger for so many workers.
+    /// A logger for so many threads, each of which has a slot.
     pub fn new(format: Format, workers: usize, counters: Arc<Counters>) -> Self {
         Self {
             format,

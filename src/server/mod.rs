@@ -15,6 +15,8 @@
 
 mod listener;
 
+mod refusals;
+
 mod signals;
 
 mod worker;
@@ -26,6 +28,8 @@ mod connection;
 mod deadlines;
 
 pub mod poller;
+
+mod mailbox;
 
 mod shared;
 
@@ -125,10 +129,10 @@ impl Server {
         let listener = Listener::new(
             public.chain(admin).collect(),
             signals,
-            Arc::clone(&crew.shared),
-            crew.inboxes,
+            (Arc::clone(&crew.shared), crew.inboxes),
+            crew.wake_ups,
             crew.reloader,
-            crew.listener_counters,
+            (crew.refusals, crew.listener_counters),
         );
         let listener = listener.map_err(|error| format!("cannot wait for connections: {error}"))?;
         Ok(Self {
@@ -171,8 +175,8 @@ impl Server {
     /// makes it.
     pub fn run(self) -> u8 {
         let Self { config, listener, sweeper, logger, .. } = self;
-        let grace = Duration::from_millis(config.grace.millis());
-        let second = listener.run(grace);
+        let [drain, grace] = [config.drain, config.grace].map(|time| Duration::from_millis(time.millis()));
+        let second = listener.run(drain, grace);
         if let Some(signal) = second {
             return 128 + signal;
         }

@@ -3,15 +3,15 @@
 //! *Invariant:* a lock here is taken per connection or per signal, never per request.
 
 use core::net::SocketAddr;
-use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Wake;
 
+use super::mailbox::{Mailbox, WakeUps};
 use crate::app::auth::Credentials;
 use crate::app::{Readiness, Settings, Side, View};
 use crate::store::Store;
@@ -56,6 +56,8 @@ pub struct Shared {
     /// The number of the reading that is in force.
     pub credentials_version: AtomicUsize,
     pub reloads: Reloads,
+    /// Whether the server has been told to stop, so that no more requests should be sent here.
+    pub draining: AtomicBool,
     /// Whether the server is stopping.
     pub stopping: AtomicBool,
     /// Whether it has stopped: nothing is under way any more.
@@ -64,8 +66,8 @@ pub struct Shared {
     pub open: [AtomicUsize; 2],
     /// How many connections each [`Side`] may have.
     pub most: [usize; 2],
-    /// How many refused connections may linger until their clients have read why.
-    pub most_refused: usize,
+    /// Those for whom the workers have found no room.
+    pub turned_away: Mailbox<Newcomer>,
     /// How many workers are still at work.
     pub working: AtomicUsize,
 }
@@ -78,6 +80,7 @@ impl Shared {
         observer: Questions,
         credentials: Credentials,
         capacity: Capacity,
+        turned_away: Mailbox<Newcomer>,
         workers: usize,
     ) -> Self {
         Self {
@@ -87,11 +90,12 @@ impl Shared {
             credentials: Mutex::new((0, Arc::new(credentials))),
             credentials_version: AtomicUsize::new(0),
             reloads: Reloads::default(),
+            draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             open: Default::default(),
             most: [capacity.public, capacity.admin],
-            most_refused: capacity.refused,
+            turned_away,
             working: AtomicUsize::new(workers),
         }
     }
@@ -114,14 +118,23 @@ impl Shared {
 
 impl Readiness for Shared {
     fn is_ready(&self) -> bool {
-        !self.stopping.load(Relaxed) && self.store.is_up()
+        !self.draining.load(Relaxed) && self.store.is_up()
     }
+}
+
+/// A connection that has just been accepted.
+pub struct Newcomer {
+    pub stream: TcpStream,
+    pub peer: SocketAddr,
+    pub side: Side,
 }
 
 /// Something for a worker to do.
 pub enum Message {
-    /// Serve this connection. When there are as many as there may be already, close the longest idle for it, or refuse it.
-    Serve { stream: TcpStream, peer: SocketAddr, side: Side, full: bool },
+    /// Serve this connection.
+    Serve(Newcomer),
+    /// Serve it in place of the one that has been idle longest of all workers'. So many workers have passed it on.
+    MakeRoom(Newcomer, usize),
     /// Close the longest idle connection: there are no more descriptors.
     Reclaim,
     /// The request that is parked under this ticket can be answered with this page.
@@ -130,14 +143,12 @@ pub enum Message {
 
 /// How a worker is reached.
 pub struct Inbox {
-    messages: Mutex<Vec<Message>>,
-    /// A byte in it wakes the worker.
-    wake: UnixStream,
-    /// Since when the longest idle of the worker's connections is idle, in milliseconds of steady time; `u64::MAX` when
-    /// none is.
-    pub idle_since: AtomicU64,
-    /// How many of them are idle and could make room, less those that have been asked to.
-    pub idle: AtomicUsize,
+    messages: Mailbox<Message>,
+    /// How many messages the worker has not done yet.
+    pending: AtomicUsize,
+    /// Since when the longest idle of the worker's connections of each [`Side`] is idle, in milliseconds of steady time;
+    /// `u64::MAX` when none is.
+    pub idle_since: [AtomicU64; 2],
     /// How many of the worker's connections hold a buffer.
     pub holding: AtomicUsize,
     /// How many did at most since the sweeper last looked.
@@ -149,36 +160,42 @@ pub struct Inbox {
 impl Inbox {
     /// An inbox, and what becomes readable when its worker is to wake up.
     pub fn new() -> std::io::Result<(Self, WakeUps)> {
-        let (wake, wake_ups) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        wake_ups.set_nonblocking(true)?;
-        let idle_since = AtomicU64::new(u64::MAX);
-        let [idle, holding, held, parked] = Default::default();
-        let inbox = Self { messages: Mutex::default(), wake, idle_since, idle, holding, held, parked };
-        Ok((inbox, WakeUps(wake_ups)))
+        let (messages, wake_ups) = Mailbox::new()?;
+        let idle_since = [u64::MAX; 2].map(AtomicU64::new);
+        let [pending, holding, held, parked] = Default::default();
+        Ok((Self { messages, pending, idle_since, holding, held, parked }, wake_ups))
     }
 
     /// Leaves a message.
     pub fn leave(&self, message: Message) {
-        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        messages.push(message);
-        let first = messages.len() == 1;
-        drop(messages);
-        // For the messages before, the worker has been woken already.
-        if first {
-            self.wake_worker();
-        }
-    }
-
-    /// Wakes the worker.
-    pub fn wake_worker(&self) {
-        // If it is full, the worker will wake up anyway.
-        let _ = (&self.wake).write(&[0]);
+        self.pending.fetch_add(1, Relaxed);
+        self.messages.leave(message);
     }
 
     /// Takes everything out.
     pub fn take(&self) -> Vec<Message> {
-        std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
+        self.messages.take()
+    }
+
+    /// So many messages are done.
+    pub fn done(&self, messages: usize) {
+        self.pending.fetch_sub(messages, Release);
+    }
+
+    /// Wakes the worker.
+    pub fn wake_worker(&self) {
+        self.messages.wake();
+    }
+
+    /// A worker that has not done all its messages. What it serves may be idle without having been said to be.
+    pub fn busy(inboxes: &[Arc<Self>]) -> Option<&Self> {
+        inboxes.iter().map(|inbox| &**inbox).find(|inbox| inbox.pending.load(Acquire) > 0)
+    }
+
+    /// Which worker has the connection of this side that has been idle longest, and since when, as they last said.
+    pub fn longest_idle(inboxes: &[Arc<Self>], side: Side) -> Option<(&Self, u64)> {
+        let idle = inboxes.iter().map(|inbox| (&**inbox, inbox.idle_since[side as usize].load(Relaxed)));
+        idle.filter(|(_, since)| *since != u64::MAX).min_by_key(|(_, since)| *since)
     }
 }
 
@@ -190,22 +207,6 @@ impl Wake for Inbox {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.wake_worker();
-    }
-}
-
-/// The worker's end: what becomes readable when it is to wake up.
-pub struct WakeUps(UnixStream);
-
-impl WakeUps {
-    /// Forgets the wake-ups so far; to be called before looking for what they were.
-    pub fn clear(&mut self) {
-        while matches!(self.0.read(&mut [0; 64]), Ok(1..)) {}
-    }
-}
-
-impl AsFd for WakeUps {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

@@ -324,6 +324,53 @@ fn who_comes_when_none_is_idle_is_told_to_come_later() {
     }
 }
 
+#[test]
+fn those_who_are_refused_keep_nobody_out() {
+    for workers in ["1", "3"] {
+        let server = start(&["--max-connections", "6", "--workers", workers]);
+        let mut busy: Vec<Client> = (0..6).map(|_| server.connect()).collect();
+        busy.iter_mut().for_each(good_and_partial);
+        // They read why, and never close; more of them than there is an allowance for.
+        let before = Instant::now();
+        let mut refused: Vec<Client> = (0..300).map(|_| server.connect()).collect();
+        for client in &mut refused {
+            assert_eq!(read(client, false).status, 503, "with {workers} workers");
+        }
+        assert!(before.elapsed() < Duration::from_secs(2), "each is told at once: {:?}", before.elapsed());
+        drop(busy);
+        eventually("the busy ones are gone", || server.metric("streamer_connections_open") < 260.0);
+        let mut clients: Vec<Client> = (0..6).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(good);
+        eventually("the refused are closed", || server.metric("streamer_connections_open") <= 7.0);
+        assert_eq!(server.metric("streamer_connections_refused_total"), 300.0, "with {workers} workers");
+        clients.iter_mut().for_each(good);
+    }
+}
+
+#[test]
+fn no_newcomer_is_closed_while_an_older_one_is_idle() {
+    let server = start(&["--max-connections", "120", "--workers", "3"]);
+    let mut old: Vec<Client> = (0..120).map(|_| server.connect()).collect();
+    old.iter_mut().for_each(good);
+    settle();
+    let mut newcomers: Vec<Client> = (0..120).map(|_| server.connect()).collect();
+    newcomers.iter_mut().for_each(good);
+    old.into_iter().for_each(|mut client| client.closed());
+    assert_eq!(server.metric("streamer_connections_refused_total"), 0.0);
+}
+
+#[test]
+fn idle_operators_make_room_for_a_probe() {
+    let server = start(&["--workers", "2"]);
+    let idle: Vec<Client> = (0..64).map(|_| Client::connect(server.admin())).collect();
+    eventually("a probe gets through", || {
+        let mut probe = Client::connect(server.admin());
+        probe.send("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        probe.answer().status == 200
+    });
+    drop(idle);
+}
+
 // -------------------------------------------------------------------------------------------- out of descriptors
 
 /// A server that may open 64 files, and its process id.

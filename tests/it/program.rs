@@ -1,6 +1,6 @@
 //! The program: flags, variables, exit codes, signals and the log.
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::fs;
 use std::io::{self, Read};
 use std::net::TcpListener;
@@ -240,6 +240,68 @@ fn a_stop_takes_no_longer_than_the_grace() {
 }
 
 #[test]
+fn while_it_drains_new_connections_are_taken_and_it_says_that_it_is_not_ready() {
+    let server = Server::start(&["--drain", "1s", "--workers", "2"]);
+    let ready = |server: &Server| Client::connect(server.admin()).ask("GET /readyz", &[], "").status;
+    assert_eq!(ready(&server), 200);
+    let begun = Instant::now();
+    server.process.signal("TERM");
+    server.process.stderr.line("stopping on SIGTERM");
+    assert_eq!(ready(&server), 503);
+    assert_eq!(server.call("alice", "POST /?id=V", "").status, 201);
+    let mut kept = server.connect();
+    assert_eq!(kept.call("alice", "GET /", "").status, 200);
+    let ended = server.process.end();
+    assert!(
+        ended.status.code() == Some(0) && begun.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    kept.closed();
+
+    let server = Server::start(&["--drain", "1h"]);
+    server.process.signal("INT");
+    server.process.stderr.line("stopping on SIGINT");
+    server.process.signal("INT");
+    assert_eq!(server.process.end().status.code(), Some(130));
+}
+
+#[test]
+fn an_idle_connection_is_closed_after_the_time_that_is_set() {
+    let server = Server::start(&["--idle", "1s"]);
+    let mut client = server.connect();
+    assert_eq!(client.call("alice", "GET /", "").status, 200);
+    let begun = Instant::now();
+    client.closed();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(server.metric("streamer_timeouts_total{kind=\"idle\"}"), 1.0);
+}
+
+#[test]
+fn the_log_names_the_client_behind_a_proxy_that_is_believed() {
+    for (proxies, fields, expected) in [
+        ("127.0.0.1", &["X-Forwarded-For: 9.9.9.9, 192.0.2.1"][..], "192.0.2.1"),
+        (
+            "127.0.0.0/8,10.0.0.0/8",
+            &["X-Forwarded-For: 192.0.2.1", "Accept: */*", "x-forwarded-for: 10.1.2.3"],
+            "192.0.2.1",
+        ),
+        ("127.0.0.1", &["X-Forwarded-For: [2001:db8::1]:443"], "2001:db8::1"),
+        ("10.0.0.0/8", &["X-Forwarded-For: 192.0.2.1"], ""),
+        ("127.0.0.1", &["X-Forwarded-For: unknown"], ""),
+        ("127.0.0.1", &[], ""),
+    ] {
+        let server = Server::start(&["--proxy", proxies]);
+        let mut client = server.connect();
+        client.ask("GET /?id=V", fields, "");
+        let own = client.stream.local_addr().unwrap().to_string();
+        let expected = format!(" {} public ", if expected.is_empty() { &own } else { expected });
+        let line = server.process.stdout.line("GET /?id=V");
+        assert!(line.contains(&expected), "{proxies} {fields:?}: {line} has{expected}");
+    }
+}
+
+#[test]
 fn a_second_signal_exits_at_once() {
     for (first, second, code) in [("TERM", "TERM", 143), ("INT", "INT", 130), ("TERM", "INT", 130)] {
         let server = Server::start(&["--grace", "1h"]);
@@ -278,7 +340,13 @@ fn a_peer_of_ipv4_is_one_on_every_socket() {
     if TcpListener::bind("[::]:0").is_err() {
         return println!("skipped: this system has no IPv6");
     }
-    let server = Server::start(&["--listen", "[::]:0", "--admin", "[::]:0", "--open"]);
+    let server = Server::start(&["--listen", ":0", "--admin", ":0", "--open"]);
+    assert_eq!(
+        Client::connect((Ipv6Addr::LOCALHOST, server.listen.port()).into())
+            .ask("GET /healthz", &[], "")
+            .status,
+        200
+    );
     let connect = |at: SocketAddr| Client::connect((Ipv4Addr::LOCALHOST, at.port()).into());
     let mut player = connect(server.listen);
     assert_eq!(player.call("alice", "POST /?id=V", "").status, 201);

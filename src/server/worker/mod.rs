@@ -20,9 +20,10 @@ use super::clock::Clock;
 use super::connection::{Connection, READ};
 use super::deadlines::Deadlines;
 use super::logger::Logger;
+use super::mailbox::WakeUps;
 use super::notice;
 use super::poller::{Event, Poll, Poller};
-use super::shared::{Inbox, Shared, WakeUps};
+use super::shared::{Inbox, Shared};
 use super::slab::{Handle, Slab};
 use crate::app::counters::{Counter, Counters};
 use crate::app::problem::Problem;
@@ -72,6 +73,8 @@ pub struct Links {
     pub number: usize,
     pub shared: Arc<Shared>,
     pub inbox: Arc<Inbox>,
+    /// Those of all workers.
+    pub inboxes: Arc<[Arc<Inbox>]>,
     pub wake_ups: WakeUps,
     pub counters: Arc<Counters>,
     pub logger: Option<Arc<Logger>>,
@@ -264,6 +267,8 @@ impl Worker {
 
     /// Leaves the turn's log lines to the logger, and says how busy this worker is.
     fn end(&mut self) {
+        self.say_longest_idle(Side::Public);
+        self.say_longest_idle(Side::Admin);
         let Links { inbox, logger, counters, number, .. } = &self.links;
         if let Some(logger) = logger
             && !self.app.lines.is_empty()
@@ -271,9 +276,6 @@ impl Worker {
             logger.take(*number, &mut self.app.lines, counters);
         }
         let deadlines = &self.connections.deadlines;
-        let idle_since = deadlines.longest_idle().map_or(u64::MAX, |(_, since)| since.millis());
-        inbox.idle_since.store(idle_since, Relaxed);
-        inbox.idle.store(deadlines.idle(), Relaxed);
         inbox.parked.store(self.engine.submitted(), Relaxed);
         let holding = deadlines.holding();
         inbox.holding.store(holding, Relaxed);
