@@ -112,7 +112,8 @@ pub struct Block<'a> {
     pub time: Timestamp,
     /// So many bytes of the file were on the disk for certain.
     pub synced: u64,
-    records: &'a [u8],
+    /// The records laid end to end, for [`read_record`].
+    pub records: &'a [u8],
 }
 
 /// What became of a user.
@@ -206,31 +207,13 @@ pub fn is_damage(rest: &[u8], number: u64, offset: u64) -> bool {
     false
 }
 
-impl<'a> Block<'a> {
-    /// The records in it, in the order in which they were written. What passed its check and does not fit all the same
-    /// is an error.
-    pub fn records(&self) -> impl Iterator<Item = Result<Record<'a>, Unreadable>> + use<'a> {
-        let mut rest = self.records;
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let record = take_record(&mut rest).ok_or(Unreadable::Corrupt);
-            if record.is_err() {
-                rest = &[];
-            }
-            Some(record)
-        })
-    }
-}
-
-fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Record<'a>> {
-    let (head, behind) = rest.split_first_chunk::<RECORD>()?;
+/// Reads the record at the beginning of `bytes`, and its length. None if it is not whole.
+pub fn read_record(bytes: &[u8]) -> Option<(Record<'_>, usize)> {
+    let (head, rest) = bytes.split_first_chunk::<RECORD>()?;
     let (account, user) = (u32_at(head, 8) as usize, usize::from(u16_at(head, 12)));
-    let (user, behind) = behind.split_at_checked(user)?;
-    let (account, behind) = behind.split_at_checked(account)?;
-    *rest = behind;
-    Some(Record { sequence: u64_at(head, 0), user, account })
+    let (user, rest) = rest.split_at_checked(user)?;
+    let (account, rest) = rest.split_at_checked(account)?;
+    Some((Record { sequence: u64_at(head, 0), user, account }, bytes.len() - rest.len()))
 }
 
 /// What is written over again and again, in two slots by turns, so that one is whole whenever the power goes.

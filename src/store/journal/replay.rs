@@ -16,15 +16,15 @@ use std::time::Instant;
 
 use super::directory::{CONTROL, Directory, Disk};
 use super::files::{Closed, say};
-use super::format::{self, Block, Control, HEADER, Header, Record, Unreadable};
+use super::format::{self, BLOCK, Block, Control, HEADER, Header, Record, Unreadable};
 use crate::store::memory::{Memory, SHARDS};
 use crate::streams::account::Account;
 use crate::streams::name::Name;
 use crate::streams::record::Corrupt;
 use crate::time::{Millis, Timestamp};
 
-/// How much of a file is read at once.
-const CHUNK: usize = 1024 * 1024;
+/// How much of a file is read at once. Much, so that each shard has many records in it.
+const CHUNK: usize = 4 * 1024 * 1024;
 
 /// What a journal was found to hold.
 #[derive(Debug, Default)]
@@ -158,6 +158,7 @@ impl<'a> Replay<'a> {
         let failed = |error: io::Error| cannot_read(&path, &error);
         let mut file = File::open(&path).map_err(failed)?;
         let (mut buffer, mut offset) = (Vec::with_capacity(2 * CHUNK), 0);
+        let mut by_shard = vec![Vec::new(); SHARDS];
         loop {
             let read = file.by_ref().take(CHUNK as u64).read_to_end(&mut buffer).map_err(failed)?;
             self.progress.add(read as u64);
@@ -165,14 +166,16 @@ impl<'a> Replay<'a> {
             let readable = loop {
                 match format::read_block(&buffer[at..], number, offset + at as u64) {
                     Ok(Some((block, length))) => {
-                        self.take(source, &block)
-                            .map_err(|why| unreadable(&path, offset + at as u64, why))?;
+                        let fits = self.sort(source, &block, at + BLOCK, &mut by_shard);
+                        fits.ok_or_else(|| unreadable(&path, offset + at as u64, Unreadable::Corrupt))?;
                         at += length;
                     }
                     Ok(None) => break true,
                     Err(_) => break false,
                 }
             };
+            self.take_all(source, &buffer, &mut by_shard)
+                .map_err(|(at, why)| unreadable(&path, offset + at as u64, why))?;
             buffer.drain(..at);
             offset += at as u64;
             if readable && read > 0 {
@@ -181,6 +184,42 @@ impl<'a> Replay<'a> {
             file.read_to_end(&mut buffer).map_err(failed)?;
             return if buffer.is_empty() { Ok(()) } else { self.cut_off(source, offset, &buffer) };
         }
+    }
+
+    /// Notes where in the buffer each shard's records are; the block's begin at `at`. None if they do not fill it.
+    fn sort(&self, source: &Source, block: &Block, mut at: usize, by_shard: &mut [Vec<u32>]) -> Option<()> {
+        let (mut rest, mut last) = (block.records, 0);
+        while !rest.is_empty() {
+            let (record, length) = format::read_record(rest)?;
+            last = last.max(record.sequence);
+            if record.sequence >= self.horizon {
+                by_shard[self.memory.shard_of(record.user)].push(at as u32);
+            }
+            (rest, at) = (&rest[length..], at + length);
+        }
+        source.time.fetch_max(block.time.millis(), Relaxed);
+        source.last.fetch_max(last, Relaxed);
+        source.has_records.fetch_or(last > 0, Relaxed);
+        Some(())
+    }
+
+    /// Takes the records, shard by shard: so a lock is taken seldom, and a shard's users are in the cache when they are
+    /// looked up. An error comes with its place in the buffer.
+    fn take_all(
+        &self,
+        source: &Source,
+        buffer: &[u8],
+        by_shard: &mut [Vec<u32>],
+    ) -> Result<(), (usize, Unreadable)> {
+        for (shard, places) in self.shards.iter().zip(by_shard) {
+            let mut users = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for at in places.drain(..) {
+                if let Some((record, _)) = format::read_record(&buffer[at as usize..]) {
+                    take(source.header.run, &record, &mut users).map_err(|why| (at as usize, why))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Cuts off what cannot be read from `offset` on, if it never was on the disk for certain.
@@ -199,37 +238,6 @@ impl<'a> Replay<'a> {
             tail.len(),
             aside.display()
         ));
-        Ok(())
-    }
-
-    fn take(&self, source: &Source, block: &Block) -> Result<(), Unreadable> {
-        source.time.fetch_max(block.time.millis(), Relaxed);
-        for record in block.records() {
-            let Record { sequence, user, account } = record?;
-            source.last.fetch_max(sequence, Relaxed);
-            source.has_records.store(true, Relaxed);
-            if sequence < self.horizon {
-                continue;
-            }
-            let shard = &self.shards[self.memory.shard_of(user)];
-            let mut users = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = users.get_mut(user);
-            if known.as_ref().is_some_and(|latest| latest.sequence >= sequence) {
-                continue;
-            }
-            let account = match account {
-                [] => None,
-                account => Some(Account::decode(account).map_err(|why| match why {
-                    Corrupt::Version => Unreadable::Newer(account[0].into()),
-                    Corrupt::Content => Unreadable::Corrupt,
-                })?),
-            };
-            let latest = Latest { sequence, run: source.header.run, account };
-            match known {
-                Some(known) => *known = latest,
-                None => drop(users.insert(Name::from(user), latest)),
-            }
-        }
         Ok(())
     }
 
@@ -266,6 +274,28 @@ impl<'a> Replay<'a> {
         });
         self.memory.fill(shard, accounts);
     }
+}
+
+/// Takes a record, unless a later one of the user is known.
+fn take(run: u64, record: &Record, users: &mut HashMap<Name, Latest>) -> Result<(), Unreadable> {
+    let Record { sequence, user, account } = *record;
+    let known = users.get_mut(user);
+    if known.as_ref().is_some_and(|latest| latest.sequence >= sequence) {
+        return Ok(());
+    }
+    let account = match account {
+        [] => None,
+        [version, ..] => Some(Account::decode(account).map_err(|why| match why {
+            Corrupt::Version => Unreadable::Newer(u32::from(*version)),
+            Corrupt::Content => Unreadable::Corrupt,
+        })?),
+    };
+    let latest = Latest { sequence, run, account };
+    match known {
+        Some(known) => *known = latest,
+        None => drop(users.insert(Name::from(user), latest)),
+    }
+    Ok(())
 }
 
 impl Source {
