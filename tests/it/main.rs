@@ -9,6 +9,7 @@ mod count;
 mod credentials;
 mod hostile;
 mod inside;
+mod journal;
 mod parked;
 mod pending;
 mod program;

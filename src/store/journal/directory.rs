@@ -132,6 +132,13 @@ fn options() -> OpenOptions {
 
 impl Disk for Directory {
     fn create(&self, number: u64) -> io::Result<Arc<dyn Medium>> {
+        if self.control.metadata()?.nlink() == 0 {
+            // What was in it is gone, and another server may have it by now.
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the directory was emptied; start the server anew",
+            ));
+        }
         Ok(Arc::new(options().create_new(true).open(self.file(number))?))
     }
 

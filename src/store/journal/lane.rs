@@ -162,23 +162,32 @@ impl Lane {
         }
     }
 
-    /// Tries again what failed: to write, or to begin a new file where a sync has failed.
+    /// Tries again what failed: to write at the same place, or else in a new file. A file whose sync has failed is not
+    /// tried again.
     fn repair(&self, files: &Files) -> io::Result<()> {
-        let done = (|| {
-            if !self.writer().is_trusted() {
-                let file = files.create(self.number)?;
-                let old = self.writer().replace(file);
-                files.close(&old);
+        let done = self.retry(files);
+        match &done {
+            Ok(bytes) => files.wrote(*bytes),
+            Err(error) => {
+                let _writer = self.writer();
+                self.fail(files, error);
             }
-            let bytes = self.writer().flush()?;
-            files.wrote(bytes);
-            Ok(())
-        })();
-        if let Err(error) = &done {
-            let _writer = self.writer();
-            self.fail(files, error);
         }
-        done
+        done.map(drop)
+    }
+
+    fn retry(&self, files: &Files) -> io::Result<usize> {
+        if let Ok(bytes) = self.writer().flush() {
+            return Ok(bytes);
+        }
+        let file = files.create(self.number)?;
+        let old = {
+            let mut writer = self.writer();
+            writer.abandon();
+            writer.replace(file)
+        };
+        files.close(&old);
+        self.writer().flush()
     }
 
     /// Goes on in a new file, and puts the old one on the disk. Returns whether it did.

@@ -170,11 +170,6 @@ impl Writer {
         self.trusted && self.written == self.ended
     }
 
-    /// Whether no sync of the file has failed.
-    pub fn is_trusted(&self) -> bool {
-        self.trusted
-    }
-
     /// The number of the last turn.
     pub fn turns(&self) -> u64 {
         self.turns
@@ -209,13 +204,18 @@ impl Writer {
     pub fn fail_sync(&mut self, failed: &Syncing) {
         self.syncing = 0;
         if self.file.number == failed.number {
-            self.trusted = false;
-            self.written = 0;
+            self.abandon();
         }
         self.unsynced.truncate(self.ended);
         self.unsynced.extend_from_slice(&failed.blocks);
         self.ended = self.unsynced.len();
         self.file.last = self.file.last.max(failed.last);
+    }
+
+    /// The file is not to be used any more: whatever is not on the disk is to be written once more.
+    pub fn abandon(&mut self) {
+        self.trusted = false;
+        self.written = 0;
     }
 
     /// Goes on in a new file; returns the old one.

@@ -1,0 +1,169 @@
+//! `--store dir:PATH` where the system does not do its work: full disks, limits, directories that are gone or taken.
+//!
+//! What needs a file system of its own is skipped where none can be mounted, unless `STREAMER_TEST_ALL` is set.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::server::{Process, Scratch, Server, eventually, program, run};
+
+/// A file system in memory, of so many KiB.
+struct Mount(Scratch);
+
+impl Mount {
+    /// None where this user may not mount.
+    fn new(name: &str, options: &str) -> Option<Self> {
+        let scratch = Scratch::new(name);
+        let mount = ["-t", "tmpfs", "-o", options, "tmpfs", scratch.0.to_str().unwrap()];
+        if Command::new("mount").args(mount).output().is_ok_and(|output| output.status.success()) {
+            return Some(Self(scratch));
+        }
+        assert!(std::env::var_os("STREAMER_TEST_ALL").is_none(), "cannot mount a tmpfs");
+        println!("skipped: this user cannot mount a tmpfs");
+        None
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.0.clone()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0.0).status();
+    }
+}
+
+fn flags(path: &str) -> [String; 4] {
+    ["--store".into(), format!("dir:{path}"), "--workers".into(), "1".into()]
+}
+
+fn start(path: &str) -> Server {
+    Server::spawn(program(&[]).args(flags(path)))
+}
+
+/// Starts streams, each for a user of its own, until one is refused; then how many were taken.
+fn start_until_refused(server: &Server, from: usize) -> usize {
+    let mut client = server.connect();
+    for i in from.. {
+        match client.call(&format!("user{i}"), "POST /?id=V", "").status {
+            201 => {}
+            503 => return i,
+            status => panic!("{status}"),
+        }
+    }
+    unreachable!()
+}
+
+/// That each of the first `n` users plays one stream.
+fn all_play(server: &Server, n: usize) {
+    let mut client = server.connect();
+    for i in 0..n {
+        let response = client.call(&format!("user{i}"), "GET /?id=V", "");
+        assert!(response.body.contains("\"count\":1"), "user{i}: {response:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_answered_503_until_there_is_space_again() {
+    let Some(mount) = Mount::new("full", "size=96k") else { return };
+    let path = mount.path().join("journal").display().to_string();
+    let server = start(&path);
+    let filler = mount.path().join("filler");
+    // It fails half-way, when nothing is left.
+    assert!(fs::write(&filler, vec![0; 1 << 20]).is_err());
+    let taken = start_until_refused(&server, 0);
+    server.process.stderr.line("No space left on device");
+    assert_eq!(server.look("/readyz").status, 503);
+    assert!(server.call("user0", "DELETE /?id=V", "").status == 503 || taken == 0);
+    assert_eq!(server.call("user0", "GET /", "").status, 200);
+    assert_eq!(server.look("/healthz").status, 200);
+    assert!(server.metric("streamer_journal_failures_total") > 0.0);
+    assert_eq!(server.metric("streamer_store_up"), 0.0);
+    fs::remove_file(&filler).unwrap();
+    eventually("it can be written again", || server.look("/readyz").status == 200);
+    server.process.stderr.line("can be written again");
+    let user = format!("user{taken}");
+    let status = server.call(&user, "POST /?id=V", "").status;
+    assert!(status == 200 || status == 201, "what was answered 503 may have been made: {status}");
+    drop(server);
+    all_play(&start(&path), taken + 1);
+}
+
+#[test]
+fn a_limit_of_the_size_of_files_costs_an_answer_and_a_new_file() {
+    let scratch = Scratch::new("fsize");
+    let path = scratch.0.join("journal").display().to_string();
+    let limited = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_streamer")]).args(flags(&path)).env_clear();
+    command.stdout(std::process::Stdio::piped());
+    let server = Server::spawn(&mut command);
+    let mut taken = 0;
+    for _ in 0..3 {
+        taken = start_until_refused(&server, taken);
+        eventually("it goes on", || server.look("/readyz").status == 200);
+        let repeated = server.call(&format!("user{taken}"), "POST /?id=V", "").status;
+        assert!(repeated == 200 || repeated == 201, "{repeated}");
+        taken += 1;
+    }
+    drop(server);
+    all_play(&start(&path), taken);
+}
+
+#[test]
+fn a_directory_that_is_deleted_is_noticed() {
+    let scratch = Scratch::new("gone");
+    let path = scratch.0.join("journal").display().to_string();
+    let server = start(&path);
+    assert_eq!(server.call("ann", "POST /?id=V", "").status, 201);
+    fs::remove_dir_all(&path).unwrap();
+    assert_eq!(server.call("ann", "POST /?id=W", "").status, 503);
+    server.process.stderr.line("cannot write to");
+    fs::create_dir(&path).unwrap();
+    assert_eq!(server.call("ann", "POST /?id=W", "").status, 503, "what it held is not in there");
+    assert_eq!(server.call("ann", "GET /", "").status, 200);
+    drop(server);
+    assert_eq!(start(&path).call("ann", "POST /?id=W", "").status, 201);
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_at_the_start() {
+    let Some(mount) = Mount::new("readonly", "ro") else { return };
+    let ended = run(&["--listen", "127.0.0.1:0", "--store", &format!("dir:{}/x", mount.path().display())]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.stderr.ends_with("; mount it for writing\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn of_two_servers_at_once_one_starts() {
+    let scratch = Scratch::new("two");
+    let path = scratch.0.join("journal").display().to_string();
+    for _ in 0..5 {
+        let start = || {
+            let mut command = program(&["--listen", "127.0.0.1:0", "--admin", "off"]);
+            Process::spawn(command.args(flags(&path)))
+        };
+        let both = [start(), start()];
+        let said = both.each_ref().map(|process| process.stderr.lines(1).concat());
+        let refused = said.iter().filter(|said| said.contains("another server uses this directory")).count();
+        let listening = said.iter().filter(|said| said.contains(" listens on http://")).count();
+        assert_eq!((refused, listening), (1, 1), "{said:?}");
+    }
+}
+
+#[test]
+fn a_stop_leaves_everything_and_the_next_start_says_nothing_of_it() {
+    let scratch = Scratch::new("stop");
+    let path = scratch.0.join("journal").display().to_string();
+    let server = start(&path);
+    assert_eq!(server.call("ann", "POST /?id=V", r#"{"time":"1:02"}"#).status, 201);
+    assert_eq!(server.call("ann", "PATCH /?id=V", r#"{"state":"paused"}"#).status, 200);
+    assert_eq!(server.stop().status.code(), Some(0));
+    let server = start(&path);
+    assert!(server.greeting.contains(&format!("store dir:{path}")), "{}", server.greeting);
+    let list = server.call("ann", "GET /", "").body;
+    assert!(list.contains(r#"{"id":"V","time":"1:02","state":"paused","expiresIn":"#), "{list}");
+    assert_eq!(server.stop().stderr.lines().filter(|line| line.contains("cut off")).count(), 0);
+}
