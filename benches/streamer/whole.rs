@@ -38,6 +38,7 @@ pub fn run(effort: Effort) -> io::Result<()> {
         measure(&plain(name, scenario, same), length, &[])?;
     }
     variants(same, length)?;
+    engines(same, length)?;
     if apart.load_spins() {
         title(apart);
         for (name, scenario) in SCENARIOS {
@@ -69,14 +70,34 @@ fn variants(cores: Cores, length: Length) -> io::Result<()> {
     files.remove()
 }
 
-/// Measures one row: the server with `flags`. If it logs, it logs to a file.
+/// Streams in a directory. It is that of the build, so its disk is what syncs cost.
+fn engines(cores: Cores, length: Length) -> io::Result<()> {
+    let directory = scratch("journal");
+    let store = format!("dir:{}", directory.display());
+    for (name, scenario, sync) in [
+        ("heartbeat, dir:", Scenario::Heartbeat, "always"),
+        ("churn, dir:, --sync second", Scenario::Churn, "second"),
+        ("churn, dir:, --sync always", Scenario::Churn, "always"),
+    ] {
+        measure(&plain(name, scenario, cores), length, &["--store", &store, "--sync", sync])?;
+    }
+    fs::remove_dir_all(directory)
+}
+
+/// Measures one row: the server with `flags`. If it logs, it logs to a file; if it has a journal, it begins a new one.
 fn measure(case: &Case, length: Length, flags: &[&str]) -> io::Result<()> {
     let log = scratch("access.log");
     let logs = flags.contains(&"--log");
-    let rounds = case.measure(length, |i| match i {
-        0 if logs => Process::of(BINARY, case.cores, flags, File::create(&log)?),
-        0 => Process::of(BINARY, case.cores, flags, Stdio::null()),
-        _ => Process::bare(case.cores),
+    let journal = flags.iter().find_map(|flag| flag.strip_prefix("dir:"));
+    let rounds = case.measure(length, |i| {
+        if i == 1 {
+            return Process::bare(case.cores);
+        }
+        if let Some(path) = journal.filter(|path| fs::exists(path).is_ok_and(|exists| exists)) {
+            fs::remove_dir_all(path)?;
+        }
+        let log = if logs { Stdio::from(File::create(&log)?) } else { Stdio::null() };
+        Process::of(BINARY, case.cores, flags, log)
     })?;
     if logs {
         fs::remove_file(&log)?;
