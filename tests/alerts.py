@@ -4,10 +4,10 @@
     python3 tests/alerts.py --binary target/release/streamer
 
 Ranges, offsets and `for` are made short, the expressions are those of the file. What cannot be brought about from outside
-(a panic, a slow answer, a store that fails) is said by a stand-in that Prometheus scrapes as it does the server. Takes
+(a panic, a slow answer) is said by a stand-in that Prometheus scrapes as it does the server. Takes
 half a minute, needs `prometheus` (Debian: apt install prometheus), and exits with 1 if an alert did not fire.
 """
-import argparse, base64, hashlib, http.client, http.server, json, os, pathlib, re, signal, socket, subprocess, sys, tempfile
+import argparse, base64, hashlib, http.client, http.server, json, os, pathlib, re, resource, signal, socket, subprocess, sys, tempfile
 import threading, time, urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -27,14 +27,15 @@ def free_port():
 class Server:
     """A streamer on ports of its own, as one target of the job."""
 
-    def __init__(self, *flags, stdout=subprocess.DEVNULL):
-        self.ports, self.flags, self.stdout = (free_port(), free_port()), flags, stdout
+    def __init__(self, *flags, stdout=subprocess.DEVNULL, before=None):
+        self.ports, self.flags, self.stdout, self.before = (free_port(), free_port()), flags, stdout, before
         self.start()
 
     def start(self):
         public, admin = (f"127.0.0.1:{port}" for port in self.ports)
         command = [binary, "--listen", public, "--admin", admin, *self.flags]
-        self.process = subprocess.Popen(command, stdout=self.stdout, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=self.stdout, stderr=subprocess.PIPE, text=True,
+                                        preexec_fn=self.before)
         children.append(self.process)
         while "listens on" not in (line := self.process.stderr.readline()):
             if not line:
@@ -70,9 +71,6 @@ class StandIn(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         n = int(max(0, time.time() - StandIn.begun - 15))
         text = f"""streamer_panics_total {min(n, 1)}
-streamer_journal_failures_total {min(n, 1)}
-streamer_unavailable_total {5 * n}
-streamer_store_up {int(n == 0)}
 streamer_request_duration_seconds_bucket{{le="0.025"}} {90 * n}
 streamer_request_duration_seconds_bucket{{le="0.1"}} {100 * n}
 streamer_request_duration_seconds_bucket{{le="+Inf"}} {100 * n}
@@ -113,6 +111,12 @@ def firing(address):
     return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
 
+def small_disk():
+    """No file of this process grows beyond 256 KiB; what would make it do so fails, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, 256 * 1024))
+
+
 def users(*names, token="x"):
     digest = hashlib.sha256(token.encode()).hexdigest()
     return "".join(f"{name}:{digest}\n" for name in names)
@@ -131,7 +135,8 @@ def main():
     names = [f"user{i}" for i in range(300)]
     (folder / "users").write_text(users(*names))
     locked = Server("--users", str(folder / "users"))                        # tokens that are no longer taken
-    servers = [full, small, restarts, down, deaf, stopping, stalled, locked]
+    kept = Server("--store", f"dir:{folder / 'streams'}", before=small_disk)    # a disk that is full
+    servers = [full, small, restarts, down, deaf, stopping, stalled, locked, kept]
     StandIn.begun = time.time()
     busy = prometheus([server.target for server in servers] + [f"127.0.0.1:{stand_in.server_address[1]}"])
     idle = prometheus([])
@@ -148,7 +153,7 @@ def main():
 
     seen, begun, turned = set(), time.time(), False
     players = [small.connect() for _ in range(10)]
-    starts, beats, log = full.connect(), locked.connect(), deaf.connect()
+    starts, beats, log, journal = full.connect(), locked.connect(), deaf.connect(), kept.connect()
     for i in range(150):
         ask(starts, "POST", "/?id=V", f"viewer{i}")
     for i, player in enumerate(players):
@@ -161,6 +166,8 @@ def main():
             ask(beats, "POST", f"/?id={second}", name)
             ask(beats, "DELETE", f"/?id={second}", name)
             ask(log, "GET", "/", "ann")
+            for _ in range(20):
+                ask(journal, "POST", f"/?id={'x' * 200}{i}", f"viewer{i}")
         if second in (1, 4, 7, 10):
             restarts.restart()
         if not turned and time.time() - begun > 18:

@@ -16,8 +16,10 @@ pub const MAX_EVENTS: usize = 128;
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A stream was refused.
+    /// A stream was refused because the user is full.
     Refused,
+    /// A stream was refused because an operator holds the user.
+    KeptOut,
     /// It was let in although the user was full, because the policy only reports.
     Reported,
     /// It was let in, and another one gave way.
@@ -100,7 +102,8 @@ impl Recent {
 fn what(side: Side, entry: &Entry) -> Option<What> {
     let (verdict, notes) = (entry.outcome.verdict, entry.outcome.notes);
     match verdict {
-        Verdict::Full | Verdict::Held => Some(What::Refused),
+        Verdict::Full => Some(What::Refused),
+        Verdict::Held => Some(What::KeptOut),
         Verdict::Ended if side == Side::Admin => Some(match entry.command.action {
             Action::Hold { length, .. } if length > Millis::ZERO => What::Held,
             Action::Hold { .. } => What::Lifted,

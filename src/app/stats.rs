@@ -113,6 +113,7 @@ fn event(event: &Event, out: &mut Vec<u8>) {
     }
     let what = match event.what {
         What::Refused => "refused",
+        What::KeptOut => "kept out",
         What::Reported => "reported",
         What::Replaced => "replaced",
         What::Ended => "ended",
