@@ -140,9 +140,13 @@ impl Store for Redis {
         let node = |id: &u32| {
             let node = &map.nodes[*id as usize];
             let label = Some(("node", Cow::Owned(node.addresses[0].to_string())));
-            measure("streamer_store_up", MeasureKind::Gauge, "Whether the engine's node answers.", label, {
-                f64::from(u8::from(!node.down.load(Relaxed)))
-            })
+            measure(
+                "streamer_store_node_up",
+                MeasureKind::Gauge,
+                "Whether the engine's node answers.",
+                label,
+                { f64::from(u8::from(!node.down.load(Relaxed))) },
+            )
         };
         let mut measures: Vec<Measure> = map.owners.iter().map(node).collect();
         let refreshes = self.shared.refreshes.load(Relaxed) as f64;
