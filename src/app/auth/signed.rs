@@ -96,7 +96,7 @@ impl Keys {
     }
 }
 
-struct Parts<'a> {
+struct Claims<'a> {
     limit: &'a [u8],
     expiry: &'a [u8],
     signature: &'a [u8],
@@ -119,13 +119,13 @@ fn is_key(line: &[u8]) -> Result<(), String> {
 }
 
 /// Takes a token apart. Lengths and digits are looked at first: a signature is not computed over what is no token.
-fn split(token: &[u8]) -> Option<Parts<'_>> {
+fn split(token: &[u8]) -> Option<Claims<'_>> {
     let mut parts = token.strip_prefix(b"v1.")?.split(|&byte| byte == b'.');
     let parts = (parts.next()?, parts.next()?, parts.next()?, parts.next());
     let (limit, expiry, signature, None) = parts else { return None };
     let is_number = |part: &[u8]| part.len() <= MAX_DIGITS && part.iter().all(u8::is_ascii_digit);
     let has_form = is_number(limit) && is_number(expiry) && signature.len() == SIGNATURE;
-    has_form.then_some(Parts { limit, expiry, signature })
+    has_form.then_some(Claims { limit, expiry, signature })
 }
 
 fn sign(key: &HmacKey, user: &[u8], limit: &[u8], expiry: &[u8]) -> [u8; 32] {
@@ -185,7 +185,7 @@ mod tests {
         for changed in ["v1..1000.", "v1.05.1000.", "v1.5.01000.", "v1.5.9999.", "v2.5.1000.", "v1.50.100."] {
             wrong("alice", &format!("{changed}{}", token.rsplit('.').next().unwrap()));
         }
-        // Parts that would run together without the line feeds between them.
+        // Claims that would run together without the line feeds between them.
         let other = keys.mint(b"alice", Some(51), 1000);
         wrong("alice5", &other.replace("v1.51.", "v1.1."));
     }

@@ -145,7 +145,7 @@ impl Store for Redis {
                 MeasureKind::Gauge,
                 "Whether the engine's node answers.",
                 label,
-                { f64::from(u8::from(!node.down.load(Relaxed))) },
+                f64::from(u8::from(!node.down.load(Relaxed))),
             )
         };
         let mut measures: Vec<Measure> = map.owners.iter().map(node).collect();
