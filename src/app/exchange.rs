@@ -8,7 +8,7 @@ use super::problem::Problem;
 use crate::http::Method;
 use crate::http::encode::Persistence;
 use crate::streams::arena::{Arena, Word};
-use crate::streams::batch::{Asked, Batch, Change};
+use crate::streams::batch::{Batch, Change};
 
 /// Which of the two listeners a connection came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,8 @@ pub struct Exchange {
     /// Method and target; kept only for a log.
     pub(super) request: Word<Noted>,
     pub(super) traceparent: Word<Noted>,
-    pub(super) user: Word<Asked>,
+    /// Who asks, where the store is not asked; kept only for a log. Where it is, its entry says who.
+    pub(super) user: Word<Noted>,
     pub(super) plan: Plan,
 }
 
@@ -164,13 +165,12 @@ impl Exchange {
     #[must_use]
     pub fn moved(self, from: &Turn, to: &mut Turn) -> Self {
         let mut text = |word| to.texts.add(from.texts.get(word));
-        let (request_id, request) = (text(self.request_id), text(self.request));
+        let (request_id, request, user) = (text(self.request_id), text(self.request), text(self.user));
         let (traceparent, origin) = (text(self.traceparent), text(self.origin));
         let plan = match self.plan {
             Plan::Reply(Reply::Preflight(allow, names)) => Plan::Reply(Reply::Preflight(allow, text(names))),
             plan => plan,
         };
-        let user = to.batch.arena.add(from.batch.arena.get(self.user));
         Self { request_id, request, traceparent, origin, user, plan, ..self }
     }
 }

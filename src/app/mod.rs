@@ -206,6 +206,12 @@ impl App {
             (true, Version::Http10) => Persistence::KeepSaid,
             (true, Version::Http11) => Persistence::Keep,
         };
+        let user = match plan {
+            Plan::Ask(_) => Word::default(),
+            // An engine takes the batch along, and this exchange may be answered before it gives it back.
+            _ if self.settings.log.is_some() => turn.texts.add(turn.batch.arena.get(user)),
+            _ => Word::default(),
+        };
         Exchange { persistence, user, plan, ..self.exchange(source, Some((head, request.bytes)), turn) }
     }
 
@@ -330,11 +336,11 @@ impl App {
         let Turn { batch, texts } = turn;
         let took = micros.saturating_sub(exchange.source.arrived);
         self.counters.answered(exchange.method, status, micros.saturating_sub(exchange.complete));
-        let mut count = None;
+        let (mut count, mut user) = (None, texts.get(exchange.user));
         if let Plan::Ask(entry) = exchange.plan {
             let entry = &batch.entries[entry as usize];
             let outcome = &entry.outcome;
-            count = Some(outcome.count);
+            (count, user) = (Some(outcome.count), batch.arena.get(entry.command.user));
             self.counters.decided(entry);
             if matches!(outcome.verdict, Verdict::Started | Verdict::Full) {
                 self.usage.note(self.now.wall, batch.arena.get(entry.command.user), outcome.count);
@@ -350,7 +356,7 @@ impl App {
             side: exchange.source.side,
             request_id: texts.get(exchange.request_id),
             request: texts.get(exchange.request),
-            user: batch.arena.get(exchange.user),
+            user,
             status,
             problem: exchange.problem(),
             count,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
@@ -21,12 +21,20 @@ const MAX_PARKED: usize = 64;
 struct Barrier {
     memory: Arc<Memory>,
     is_open: AtomicBool,
+    /// How many batches have come.
+    submitted: AtomicUsize,
+    /// Held by the test to keep a worker at its turn, so that all that comes meanwhile is in the next one.
+    turn: Mutex<()>,
+    /// Whether the session panics at the next batch, which it has taken already.
+    panics: AtomicBool,
     wakers: Mutex<Vec<Waker>>,
 }
 
 struct Behind {
     barrier: Arc<Barrier>,
     parked: VecDeque<Batch>,
+    /// The batch at which it has panicked.
+    odd: Option<Batch>,
 }
 
 /// The test's end of a [`Barrier`].
@@ -43,15 +51,17 @@ impl Key {
 struct Shut(Arc<Barrier>);
 
 fn barrier() -> (Shut, Key) {
-    let (is_open, wakers) = (AtomicBool::new(false), Mutex::default());
-    let barrier = Arc::new(Barrier { memory: Arc::new(memory()), is_open, wakers });
+    let (is_open, submitted) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (turn, panics, wakers) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
+    let memory = Arc::new(memory());
+    let barrier = Arc::new(Barrier { memory, is_open, submitted, turn, panics, wakers });
     (Shut(Arc::clone(&barrier)), Key(barrier))
 }
 
 impl Store for Shut {
     fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>> {
         self.0.wakers.lock().unwrap().push(waker);
-        Ok(Box::new(Behind { barrier: Arc::clone(&self.0), parked: VecDeque::new() }))
+        Ok(Box::new(Behind { barrier: Arc::clone(&self.0), parked: VecDeque::new(), odd: None }))
     }
 
     fn sweep(&self, now: Timestamp) -> Swept {
@@ -70,6 +80,12 @@ impl Store for Shut {
 impl Session for Behind {
     fn submit(&mut self, _now: Timestamp, batch: &mut Batch, _registry: &mut dyn Registry) -> Submitted {
         self.parked.push_back(std::mem::take(batch));
+        self.barrier.submitted.fetch_add(1, SeqCst);
+        drop(self.barrier.turn.lock());
+        if self.barrier.panics.swap(false, SeqCst) {
+            self.odd = self.parked.pop_back();
+            panic!("this panic is part of the test");
+        }
         Submitted::Parked
     }
 
@@ -78,7 +94,7 @@ impl Session for Behind {
             return None;
         }
         // The last comes first: an engine may answer in any order.
-        let mut batch = self.parked.pop_back()?;
+        let mut batch = self.odd.take().or_else(|| self.parked.pop_back())?;
         self.barrier.memory.execute(now, &mut batch);
         Some(batch)
     }
@@ -136,6 +152,21 @@ fn responses_stay_in_order_on_each_connection() {
 }
 
 #[test]
+fn what_needs_no_engine_is_answered_beside_a_parked_request_of_the_same_turn() {
+    let (server, key) = start();
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(server.listen)).collect();
+    let turn = key.0.turn.lock().unwrap();
+    call(&mut clients[0], "POST /?id=V");
+    eventually("the worker is at its turn", || key.0.submitted.load(SeqCst) == 1);
+    call(&mut clients[1], "POST /?id=W");
+    call(&mut clients[2], "POST /?id=");
+    drop(turn);
+    assert_eq!(clients[2].answer().status, 400, "its user is known, and its query is wrong");
+    key.set(true);
+    assert_eq!((clients[0].answer().status, clients[1].answer().status), (201, 201));
+}
+
+#[test]
 fn so_many_turns_are_parked_and_beyond_that_commands_are_answered_503_at_once() {
     let (server, key) = start();
     let mut clients: Vec<Client> = (0..MAX_PARKED)
@@ -187,4 +218,29 @@ fn a_stop_waits_for_what_is_parked() {
     let response = client.answer();
     assert!(response.status == 201 && response.closes(), "{response:?}");
     stopped.join().unwrap();
+}
+
+#[test]
+fn a_batch_at_which_the_session_panicked_is_not_taken_for_another() {
+    let (server, key) = start();
+    key.0.panics.store(true, SeqCst);
+    let mut lost = Client::connect(server.listen);
+    call(&mut lost, "POST /?id=V");
+    lost.closed();
+    let mut next = Client::connect(server.listen);
+    call(&mut next, "POST /?id=W");
+    eventually("the turn is parked", || parked(&server) == 1);
+    key.set(true);
+    assert_eq!(next.answer().field("location"), Some("/?id=W"));
+    eventually("none is parked", || parked(&server) == 0);
+    assert_eq!(
+        server.metric("streamer_panics_total") as u64,
+        2,
+        "at the batch, and at a response without one"
+    );
+    key.set(false);
+    call(&mut next, "POST /?id=X");
+    eventually("the turn is parked", || parked(&server) == 1);
+    key.set(true);
+    assert_eq!(next.answer().field("location"), Some("/?id=X"));
 }

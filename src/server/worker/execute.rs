@@ -32,6 +32,7 @@ impl Worker {
         let submitted = submitted.unwrap_or_else(|_| {
             // Commands that the panic has kept from being carried out say `Unavailable`.
             self.links.counters.bump(Counter::Panics, 0);
+            self.engine.spend_ticket();
             Submitted::Done
         });
         match submitted {

@@ -79,6 +79,12 @@ impl Engine {
         self.next_ticket
     }
 
+    /// The session has panicked at the batch that was submitted last. It may have kept it all the same, so that no other
+    /// batch is to be taken for that one.
+    pub fn spend_ticket(&mut self) {
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+    }
+
     /// Parks `work` under the [`Engine::ticket`], and leaves an empty one in its place.
     pub fn park(&mut self, work: &mut Work) {
         let parked = std::mem::replace(work, self.spare.pop().unwrap_or_default());
@@ -98,9 +104,10 @@ impl Engine {
 
     /// Work whose commands the session has carried out or given up, or whose changes it has kept or lost.
     pub fn complete(&mut self, now: Timestamp, poller: &mut Poller) -> Option<Work> {
+        // Work that is parked no longer was taken back when the session panicked, and is not counted either.
         while let Some((ticket, kept)) = self.session.kept() {
-            self.pending -= 1;
             if let Some(mut work) = self.parked.remove(&ticket) {
+                self.pending -= 1;
                 if !kept {
                     work.turn.batch.refuse_changes();
                 }
@@ -111,8 +118,8 @@ impl Engine {
             let batch = self.session.complete(now, &mut Watch(poller));
             self.deadline = self.session.deadline();
             let batch = batch?;
-            self.submitted -= 1;
             if let Some(mut work) = self.parked.remove(&batch.ticket) {
+                self.submitted -= 1;
                 work.turn.batch = batch;
                 return Some(work);
             }
