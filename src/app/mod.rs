@@ -188,12 +188,15 @@ impl App {
 
     /// Decodes a request: adds its command to the batch, or finds its response.
     pub fn decode(&mut self, source: Source, request: &Request, turn: &mut Turn) -> Exchange {
-        let head = &request.head;
+        let (head, peer) = (&request.head, source.peer);
         let source = self.behind_proxies(source, head, request.bytes);
         let mut user = Word::default();
         let plan = match source.side {
             Side::Public => self.route(request, &mut user, &mut turn.batch),
-            Side::Admin => self.route_admin(request, source.peer, &mut user, &mut turn.batch),
+            Side::Admin => {
+                let peer = routes::operator(peer, source.peer);
+                self.route_admin(request, peer, &mut user, &mut turn.batch)
+            }
         };
         let plan = match self.preflight(source.side, request, &mut turn.texts) {
             Some(names) => Plan::Reply(cors::reply(&plan, names)),

@@ -204,6 +204,12 @@ impl App {
     }
 }
 
+/// Where an operator's call comes from: `peer`, which may be a proxy that names its `client`. It can say that the client is
+/// not of this machine, but not that it is: what it was told may be made up.
+pub(super) fn operator(peer: SocketAddr, client: SocketAddr) -> SocketAddr {
+    if peer.ip().is_loopback() { client } else { peer }
+}
+
 /// An absolute-form target may have no path, and `OPTIONS *` has none: both mean the whole (RFC 9112 section 3.2.4).
 fn path<'a>(request: &'a Request) -> &'a [u8] {
     match request.get(request.head.path) {
@@ -279,6 +285,20 @@ fn is_foreign(host: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_elsewhere_makes_no_client_local() {
+        for (peer, client, local) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "[::1]:0", true),
+            ("127.0.0.1:1", "192.0.2.1:0", false),
+            ("192.0.2.1:1", "127.0.0.1:0", false),
+            ("192.0.2.1:1", "192.0.2.1:1", false),
+        ] {
+            let operator = operator(peer.parse().unwrap(), client.parse().unwrap());
+            assert_eq!(operator.ip().is_loopback(), local, "{peer} {client}");
+        }
+    }
 
     #[test]
     fn only_addresses_and_localhost_are_not_foreign() {

@@ -41,25 +41,29 @@ struct Steady {
 }
 
 impl Steady {
-    /// Microseconds since the clock began, less the stalls. `elapsed` is the same with them.
-    fn micros(&self, elapsed: u64) -> u64 {
-        let last_read = self.last_read.load(Ordering::Acquire);
-        if elapsed > last_read + NOTED_EVERY {
+    /// Microseconds since the clock began, less the stalls. `elapsed` reads the same with them.
+    fn micros(&self, elapsed: impl Fn() -> u64) -> u64 {
+        loop {
+            let (taken_out, elapsed) = (self.taken_out.load(Ordering::Acquire), elapsed());
+            let last_read = self.last_read.load(Ordering::Acquire);
             if elapsed > last_read + STALL {
                 self.take_out(elapsed);
-            } else {
+            } else if elapsed > last_read + NOTED_EVERY {
                 self.last_read.fetch_max(elapsed, Ordering::Release);
             }
+            // The process may have stood still since `elapsed` was read, and another thread may have taken that out.
+            if self.taken_out.load(Ordering::Acquire) == taken_out {
+                return elapsed.saturating_sub(taken_out);
+            }
         }
-        // A thread that saw the end of a stall in `last_read` sees it here too.
-        elapsed.saturating_sub(self.taken_out.load(Ordering::Acquire))
     }
 
     fn take_out(&self, elapsed: u64) {
         let _one_at_a_time = self.stall.lock().unwrap_or_else(PoisonError::into_inner);
         let last_read = self.last_read.load(Ordering::Acquire);
         if elapsed > last_read + STALL {
-            self.taken_out.fetch_add(elapsed - last_read, Ordering::Release);
+            // The clock may have been read once more without a note, and is not to go back behind that.
+            self.taken_out.fetch_add(elapsed - last_read - NOTED_EVERY, Ordering::Release);
             self.last_read.store(elapsed, Ordering::Release);
         }
     }
@@ -75,7 +79,7 @@ impl Clock {
 
     /// Microseconds of steady time since the clock began.
     pub fn micros(&self) -> u64 {
-        self.steady.micros(self.steady.began.elapsed().as_micros() as u64)
+        self.steady.micros(|| self.steady.began.elapsed().as_micros() as u64)
     }
 
     /// The time, given the microseconds of steady time that it is.
@@ -106,23 +110,26 @@ mod tests {
     #[test]
     fn a_stall_does_not_count_and_what_is_shorter_does() {
         let clock = Clock::starting_at(FIRST);
-        let mut taken_out = 0;
-        let mut elapsed = 0;
+        let (mut taken_out, mut elapsed, mut shown) = (0, 0, 0);
         for (gap, counts) in [
             (0, true),
             (50_000, true),
             (1_000_000, true),
             (2_000_000, true),
             (2_200_000, false),
+            (99_000, true),
+            (2_000_000, false),
             (50_000, true),
             (600_000_000, false),
             (10, true),
         ] {
             elapsed += gap;
-            // What was noted last may be up to NOTED_EVERY older than the last reading: that counts as a stall, too.
+            // What was noted last may be up to NOTED_EVERY older than the last reading: so much of a stall counts.
             let before = clock.steady.last_read.load(Ordering::Relaxed);
-            taken_out += if counts { 0 } else { elapsed - before };
-            assert_eq!(clock.steady.micros(elapsed), elapsed - taken_out, "after {gap}");
+            taken_out += if counts { 0 } else { elapsed - before - NOTED_EVERY };
+            assert_eq!(clock.steady.micros(|| elapsed), elapsed - taken_out, "after {gap}");
+            assert!(elapsed - taken_out >= shown, "it goes back after {gap}");
+            shown = elapsed - taken_out;
         }
         assert_eq!(clock.stalled().millis(), taken_out / 1000);
     }
@@ -138,13 +145,29 @@ mod tests {
                         let barrier = &barrier;
                         scope.spawn(move || {
                             barrier.wait();
-                            clock.steady.micros(100_000_000 + i)
+                            clock.steady.micros(|| 100_000_000 + i)
                         })
                     })
                     .collect();
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
-            assert!(readings.iter().all(|&micros| micros < 10), "{readings:?}");
+            assert!(readings.iter().all(|&micros| micros < NOTED_EVERY + 10), "{readings:?}");
         }
+    }
+
+    #[test]
+    fn a_thread_that_stands_still_in_the_middle_of_a_reading_does_not_go_back() {
+        let Clock { steady, .. } = &Clock::starting_at(FIRST);
+        let before = steady.micros(|| 50_000);
+        let stands_still = std::cell::Cell::new(true);
+        let after = steady.micros(|| {
+            if stands_still.take() {
+                // The whole process is stopped here, and another thread is the first to read the clock again.
+                steady.micros(|| 10_000_000);
+                return 60_000;
+            }
+            10_000_001
+        });
+        assert!((before..=NOTED_EVERY + 1).contains(&after), "{before} {after}");
     }
 }

@@ -17,16 +17,21 @@ const TICK: Duration = Duration::from_millis(250);
 /// How many connections have to have held buffers at once before giving back the room is worth the while.
 const FLOOD: usize = 256;
 
-/// Goes round and round the store, an eighth of a lease a round and at most ten seconds, until the server stops.
+/// Goes round and round the store, an eighth of a lease a round and at most ten seconds, until the server stops. While it
+/// is stopping, only the clock is still read: requests may be under way, and their time has not stood still.
 pub fn run(shared: &Shared, inboxes: &[Arc<Inbox>], counters: &Counters, mut clock: Clock) {
     let round = (shared.settings.lease.millis() / 8).clamp(1_000, 10_000);
     let ticks = round as f64 / TICK.as_millis() as f64;
     let (mut owed, mut peak) = (0.0, 0);
-    while !shared.stopping.load(Relaxed) {
+    while shared.working.load(Relaxed) > 0 {
         std::thread::park_timeout(TICK);
+        let now = clock.now(clock.micros()).steady;
+        if shared.stopping.load(Relaxed) {
+            continue;
+        }
         owed += 1.0;
         while owed > 0.0 {
-            let swept = shared.store.sweep(clock.now(clock.micros()).steady);
+            let swept = shared.store.sweep(now);
             counters.add(Counter::Expirations, 0, swept.expired.into());
             // One visit of so many in a round pays for so much of a tick.
             owed -= ticks / f64::from(swept.visits.max(1));

@@ -24,3 +24,17 @@ fn a_stall_of_the_whole_process_does_not_count() {
     let stalled = server.metric("streamer_clock_stalled_seconds_total");
     assert!((3.0..60.0).contains(&stalled), "{stalled}");
 }
+
+#[test]
+fn a_stop_that_waits_for_a_slow_client_is_no_stall() {
+    let server = Server::start(&["--log", "off"]);
+    let mut slow = server.connect();
+    slow.send("GET /healthz HTTP/1.1\r\n");
+    server.process.signal("TERM");
+    server.process.stderr.line("stopping");
+    // Longer than what counts as a stall; no other request wakes a worker meanwhile.
+    sleep(Duration::from_millis(2_500));
+    assert_eq!(server.metric("streamer_clock_stalled_seconds_total") as u64, 0);
+    slow.send("Host: a\r\n\r\n");
+    assert_eq!(slow.answer().status, 200);
+}
