@@ -51,9 +51,11 @@ impl Account {
             let rare = self.rare.get_or_insert_default();
             let message = Name::from(call.arena.get(message));
             rare.hold = Some(Hold { until, message }).filter(|_| holds);
-            // What a hold has ended is still to be told so when the hold is over.
-            let by_operator = |ended: &&mut Ended| matches!(ended.cause, Cause::Operator(_));
-            for ended in rare.ended.iter_mut().filter(by_operator) {
+            // What a hold has ended, this one or the one before it, is still to be told so when the hold is over.
+            let lease = call.now + call.policy.lease;
+            let by_hold =
+                |ended: &&mut Ended| matches!(ended.cause, Cause::Operator(_)) && ended.expires >= lease;
+            for ended in rare.ended.iter_mut().filter(by_hold) {
                 ended.expires = until + call.policy.lease;
             }
             self.expire(call.now);

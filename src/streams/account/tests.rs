@@ -4,6 +4,8 @@
 //! `beat KEY [at SECS] [pause|resume]`, `end KEY`, `evict KEY|all [saying TEXT]` or `hold SECS [saying TEXT]`, each with
 //! `limit N` where the limit is not 3. A key is `id` or `id/device`.
 
+mod model;
+
 use super::*;
 use crate::streams::batch::Replace;
 
@@ -99,6 +101,8 @@ fn check_change(mut before: Account, after: &Account, now: Timestamp, change: Ch
     match change {
         Change::None => assert_eq!(&before, after, "{command}"),
         Change::Lease => assert_eq!(apart(&before), apart(after), "{command}"),
+        // A hold that is said again in the same moment changes nothing.
+        Change::Full if command.starts_with("hold") => {}
         Change::Full => assert_ne!(apart(&before), apart(after), "{command}"),
     }
     let mut record = Vec::new();
