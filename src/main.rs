@@ -16,10 +16,11 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let command = match config::parse(std::env::args_os().skip(1), std::env::vars_os(), cores) {
-        Ok(command) => command,
-        Err(error) => return fail(USAGE, &error.to_string()),
-    };
+    let command =
+        match config::parse(std::env::args_os().skip(1), std::env::vars_os(), cores, check::first_process) {
+            Ok(command) => command,
+            Err(error) => return fail(USAGE, &error.to_string()),
+        };
     let done = match command {
         Invocation::Serve(config) => return serve(config),
         Invocation::Token(args) => token::make(&args).and_then(|said| say(&said)),

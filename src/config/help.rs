@@ -82,5 +82,6 @@ Usage:
   streamer check [URL]
 
 The URL is http://host:port[/path], whose path is /healthz unless given.
-Without a URL the server at STREAMER_LISTEN is asked, else the one at 127.0.0.1:8000.
+Without a URL: in a container the server that is its first process, wherever it listens.
+Else the one at STREAMER_LISTEN, else the one at 127.0.0.1:8000.
 ";

@@ -15,7 +15,8 @@ use super::{CheckArgs, Config, Invocation, TokenArgs, TokenKind, UsageError, com
 use crate::time::Millis;
 
 /// Reads the arguments, without the program's name, and for what they leave open the environment. `cores` is how many
-/// workers to run when neither says.
+/// workers to run when neither says. `first` is the command line of the first process, which in a container is the
+/// server: `check` alone asks for it.
 ///
 /// A flag wins over its variable, and an empty variable counts as none. A variable whose name begins with `STREAMER_` has
 /// to be an option's. A flag that says who gets in
@@ -28,6 +29,7 @@ pub fn parse(
     args: impl Iterator<Item = impl Into<OsString>>,
     env: impl Iterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     cores: usize,
+    first: impl FnOnce() -> Vec<String>,
 ) -> Result<Invocation, UsageError> {
     let env = Env::new(env);
     let args = args.map(|arg| utf8(arg.into())).collect::<Result<Vec<_>, _>>()?;
@@ -44,7 +46,7 @@ pub fn parse(
     match command {
         "serve" => serve(args, &env, cores).map(Invocation::Serve),
         "token" => token(args).map(Invocation::Token),
-        "check" => check(args, &env).map(Invocation::Check),
+        "check" => check(args, &env, first).map(Invocation::Check),
         "help" => about(args.first().map_or("serve", String::as_str)).map(Invocation::Help),
         _ => Err(unknown_command(command)),
     }
@@ -197,21 +199,31 @@ fn token_kind(user: &str, flags: TokenFlags) -> Result<TokenKind, &'static str> 
     }
 }
 
-fn check(args: &[String], env: &Env) -> Result<CheckArgs, UsageError> {
+fn check(args: &[String], env: &Env, first: impl FnOnce() -> Vec<String>) -> Result<CheckArgs, UsageError> {
     let given = Given::<()>::read("streamer check", &[], args)?;
     given.at_most_words(1, "check takes one URL")?;
     let url = match given.words.first() {
         Some(url) => url.clone(),
-        None => format!("http://{}", reach(listening(env)?)),
+        None => format!("http://{}", reach(listening(env, &first())?)),
     };
     let (authority, path) = health_url(&url).map_err(|said| UsageError(format!("URL: {said}")))?;
     Ok(CheckArgs { authority, path })
 }
 
-/// Where a server listens that was started with the same environment and no flags.
-fn listening(env: &Env) -> Result<SocketAddr, UsageError> {
+/// Where the server of this container listens, or else one that was started with the same environment and no flags.
+fn listening(env: &Env, first: &[String]) -> Result<SocketAddr, UsageError> {
+    if let Some(text) = listen_flag(first) {
+        return address(&text).map_err(|said| UsageError(format!("--listen of the first process: {said}")));
+    }
     let text = env.get("STREAMER_LISTEN")?;
     address(text.unwrap_or(DEFAULT_LISTEN)).map_err(|said| UsageError(format!("STREAMER_LISTEN: {said}")))
+}
+
+/// The `--listen` in a command line that runs this program, perhaps by another: `docker-init -- /streamer --listen :80`.
+fn listen_flag(line: &[String]) -> Option<String> {
+    let program = line.iter().position(|word| word.rsplit('/').next() == Some("streamer"))?;
+    let given = Given::read("streamer", options(), &line[program + 1..]).ok()?;
+    given.text("listen").map(str::to_owned)
 }
 
 /// The arguments of a command, told apart but not yet understood.

@@ -17,7 +17,7 @@ fn read_args(args: &[&str], env: &str) -> Result<Invocation, UsageError> {
     let ours = ours.map(|(name, value)| (format!("STREAMER_{name}"), value.to_owned()));
     let others =
         [("PATH", "/bin"), ("STREAM", "1"), ("LIMIT", "9")].map(|(name, value)| (name.into(), value.into()));
-    parse(args.iter().copied(), others.into_iter().chain(ours), 4)
+    parse(args.iter().copied(), others.into_iter().chain(ours), 4, || vec!["/sbin/init".into()])
 }
 
 #[track_caller]
@@ -80,7 +80,8 @@ const NO_ENV: [(&str, &str); 0] = [];
 #[test]
 fn takes_cores_for_workers_within_bounds() {
     for (cores, workers) in [(0, 1), (1, 1), (64, 64), (1024, 1024), (1025, 1024)] {
-        let Ok(Invocation::Serve(config)) = parse([""; 0].into_iter(), NO_ENV.into_iter(), cores) else {
+        let Ok(Invocation::Serve(config)) = parse([""; 0].into_iter(), NO_ENV.into_iter(), cores, Vec::new)
+        else {
             panic!("{cores}")
         };
         assert_eq!(config.workers, workers);
@@ -404,6 +405,25 @@ fn reads_whom_to_check() {
 }
 
 #[test]
+fn checks_where_the_first_process_of_a_container_listens() {
+    #[track_caller]
+    fn check(first: &str, expected: &str) {
+        let env = [("STREAMER_LISTEN", "0.0.0.0:8000")].into_iter();
+        let first = || first.split(' ').map(str::to_owned).collect();
+        let Ok(Invocation::Check(args)) = parse(["check"].into_iter(), env, 1, first) else { panic!() };
+        assert_eq!(args.authority, expected);
+    }
+    check("/streamer --open --listen :9000", "127.0.0.1:9000");
+    check("/streamer serve --listen=[::1]:9000 --log off", "[::1]:9000");
+    check("streamer --listen 10.0.0.1:9000", "10.0.0.1:9000");
+    check("/sbin/docker-init -- /streamer --listen :9000", "127.0.0.1:9000");
+    for other in ["", "/streamer", "/streamer --limit 5", "/streamer --nonsense", "/sbin/init --listen :9000"]
+    {
+        check(other, "127.0.0.1:8000");
+    }
+}
+
+#[test]
 fn helps() {
     #[track_caller]
     fn check(lines: &[&str], expected: &str) {
@@ -501,9 +521,9 @@ fn takes_arguments_with_blanks_as_they_are() {
 fn refuses_what_is_not_utf8() {
     use std::os::unix::ffi::OsStringExt;
     let args = [OsString::from("--users"), OsString::from_vec(b"u\xffx".to_vec())];
-    let said = parse(args.into_iter(), NO_ENV.into_iter(), 1).unwrap_err();
+    let said = parse(args.into_iter(), NO_ENV.into_iter(), 1, Vec::new).unwrap_err();
     assert_eq!(said.to_string(), r#"the argument "u\xFFx" is not UTF-8; write it in UTF-8"#);
     let env = [("STREAMER_USERS", OsString::from_vec(b"u\xffx".to_vec()))];
-    let said = parse([""; 0].into_iter(), env.into_iter(), 1).unwrap_err();
+    let said = parse([""; 0].into_iter(), env.into_iter(), 1, Vec::new).unwrap_err();
     assert_eq!(said.to_string(), r#"STREAMER_USERS: "u\xFFx" is not UTF-8; write it in UTF-8"#);
 }

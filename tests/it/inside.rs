@@ -29,7 +29,8 @@ impl InProcess {
     /// Starts it over a store of the test's own.
     pub fn start(flags: &[&str], store: impl Store + 'static) -> Self {
         let args = [&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], flags].concat();
-        let Ok(config::Invocation::Serve(config)) = config::parse(args.iter(), [("", ""); 0].into_iter(), 1)
+        let Ok(config::Invocation::Serve(config)) =
+            config::parse(args.iter(), [("", ""); 0].into_iter(), 1, Vec::new)
         else {
             panic!("the flags are good");
         };
