@@ -1,18 +1,25 @@
-# docker build . -t streamer
+# docker build . -t streamer                                        for this machine
+# docker build . -t streamer --platform linux/arm64                 for another: amd64 or arm64, built here, emulating nothing
 # docker run -p 8000:8000 -d streamer
 
-FROM rust:1-slim AS build
+FROM --platform=$BUILDPLATFORM rust:1-slim AS build
 WORKDIR /build
+# There is no package to build before: these files are all that the build reads.
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
-# One static binary of the machine's own architecture: the libc goes in. Naming the target, even though it is the
-# host, keeps the flag away from anything that runs during the build.
-RUN target="$(rustc --print host-tuple)" \
- && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" \
- && cp "target/$target/release/streamer" /streamer
+COPY ops/static.sh ./ops/
+ARG TARGETARCH
+RUN mkdir -p /image/state && cp "$(ops/static.sh $TARGETARCH)" /image/
 
 FROM scratch
-COPY --from=build /streamer /streamer
+LABEL org.opencontainers.image.title="streamer" \
+      org.opencontainers.image.description="Tells a video platform whether a user may start one more stream" \
+      org.opencontainers.image.version="1.0.0" \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=build /image/streamer /streamer
+# With `-v streams:/var/lib/streamer` and `--store dir:/var/lib/streamer` the streams outlive the container: a new volume
+# gets the owner of the folder that it covers.
+COPY --from=build --chown=65534:65534 /image/state /var/lib/streamer
 # Nobody, by number: an empty image has no /etc/passwd to look a name up in.
 USER 65534:65534
 ENV STREAMER_LISTEN=0.0.0.0:8000
@@ -24,6 +31,6 @@ ENV STREAMER_LISTEN=0.0.0.0:8000
 ENV STREAMER_OPEN=1
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# It reads STREAMER_LISTEN: another port goes in there, not into --listen.
+# It asks where the container's first process listens, also with --listen.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/streamer", "check"]
 ENTRYPOINT ["/streamer"]
