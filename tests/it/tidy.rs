@@ -169,6 +169,26 @@ fn the_readme_fits_a_screen_and_a_half() {
 }
 
 #[test]
+fn every_file_of_ops_is_linked() {
+    let document = read("ops/README.md");
+    let linked: Vec<&str> = links(&document).collect();
+    for folder in ["", "gate/"] {
+        for entry in fs::read_dir(root().join("ops").join(folder)).expect("the folder is there") {
+            let entry = entry.expect("it can be read");
+            let path = format!("{folder}{}", entry.file_name().to_str().expect("names are UTF-8"));
+            let is_file = entry.path().is_file() && path != "README.md";
+            assert!(!is_file || linked.contains(&&*path), "ops/README.md does not link {path}");
+        }
+    }
+}
+
+#[test]
+fn the_image_is_labelled_with_the_version() {
+    let label = format!("image.version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(read("Dockerfile").contains(&label), "the Dockerfile lacks {label}");
+}
+
+#[test]
 fn the_collection_and_the_specification_have_every_path_and_status() {
     let (collection, specification) = (read("endpoints.json"), read("openapi.yaml"));
     assert!(json::any(collection.as_bytes()).is_ok(), "endpoints.json is no JSON");
