@@ -43,16 +43,17 @@ struct Books {
     of_listener: Arc<Counters>,
     of_sweeper: Arc<Counters>,
     of_logger: Arc<Counters>,
+    of_observer: Arc<Counters>,
     recent: Vec<Arc<Recent>>,
     usage: Arc<Usage>,
 }
 
 impl Books {
     fn new(workers: usize) -> Self {
-        let [of_listener, of_sweeper, of_logger]: [Arc<Counters>; 3] = Default::default();
+        let [of_listener, of_sweeper, of_logger, of_observer]: [Arc<Counters>; 4] = Default::default();
         let of_workers = (0..workers).map(|_| Arc::default()).collect();
         let recent = (0..workers).map(|_| Arc::default()).collect();
-        Self { of_workers, of_listener, of_sweeper, of_logger, recent, usage: Arc::default() }
+        Self { of_workers, of_listener, of_sweeper, of_logger, of_observer, recent, usage: Arc::default() }
     }
 
     /// What reads them all.
@@ -66,6 +67,7 @@ impl Books {
         Observer {
             shared: Arc::clone(shared),
             counters: self.all_counters(),
+            own_counters: Arc::clone(&self.of_observer),
             recent: self.recent.clone(),
             usage: Arc::clone(&self.usage),
             inboxes: inboxes.to_vec(),
@@ -100,7 +102,7 @@ impl Books {
     }
 
     fn all_counters(&self) -> Vec<Arc<Counters>> {
-        let others = [&self.of_listener, &self.of_sweeper, &self.of_logger];
+        let others = [&self.of_listener, &self.of_sweeper, &self.of_logger, &self.of_observer];
         self.of_workers.iter().chain(others).cloned().collect()
     }
 }

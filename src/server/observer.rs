@@ -8,6 +8,7 @@
 
 use core::net::SocketAddr;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::clock::Clock;
 use super::shared::{Inbox, Message, Question, Shared};
-use crate::app::counters::Counters;
+use crate::app::counters::{Counter, Counters};
 use crate::app::history::{self, History};
 use crate::app::recent::Recent;
 use crate::app::snapshot::{Process, Snapshot};
@@ -28,6 +29,8 @@ pub struct Observer {
     pub shared: Arc<Shared>,
     /// Those of every thread.
     pub counters: Vec<Arc<Counters>>,
+    /// Those of this one.
+    pub own_counters: Arc<Counters>,
     pub recent: Vec<Arc<Recent>>,
     pub usage: Arc<Usage>,
     pub inboxes: Vec<Arc<Inbox>>,
@@ -50,7 +53,9 @@ impl Observer {
         loop {
             let now = Instant::now();
             if due <= now {
-                history.add(&self.counted());
+                if let Some(counted) = self.contain(|| self.counted()) {
+                    history.add(&counted);
+                }
                 due = now + every;
             }
             match asked.recv_timeout(due - now) {
@@ -65,17 +70,25 @@ impl Observer {
     fn answer(&self, first: Question, asked: &Receiver<Question>, history: &History) {
         // Before looking: what is asked afterwards wants to see what has happened since.
         let questions: Vec<Question> = std::iter::once(first).chain(asked.try_iter()).collect();
-        let snapshot = self.snapshot(history);
+        let snapshot = self.contain(|| self.snapshot(history));
         for view in [View::Metrics, View::Stats, View::History] {
             let mut asking = questions.iter().filter(|question| question.view == view).peekable();
             if asking.peek().is_none() {
                 continue;
             }
-            let page: Arc<[u8]> = render(view, &snapshot, &self.shared.settings).into();
+            let render = |snapshot| render(view, snapshot, &self.shared.settings).into();
+            let page: Option<Arc<[u8]>> =
+                snapshot.as_ref().and_then(|snapshot| self.contain(|| render(snapshot)));
             for Question { ticket, inbox, .. } in asking {
-                inbox.leave(Message::Observed { ticket: *ticket, page: Arc::clone(&page) });
+                inbox.leave(Message::Observed { ticket: *ticket, page: page.clone() });
             }
         }
+    }
+
+    /// Does a part of the work. A panic costs the pages that it was for, and no others.
+    fn contain<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        done.inspect_err(|_| self.own_counters.bump(Counter::Panics, 0)).ok()
     }
 
     /// What the history needs: a few sums.

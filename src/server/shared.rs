@@ -137,8 +137,8 @@ pub enum Message {
     MakeRoom(Newcomer, usize),
     /// Close the longest idle connection: there are no more descriptors.
     Reclaim,
-    /// The request that is parked under this ticket can be answered with this page.
-    Observed { ticket: u32, page: Arc<[u8]> },
+    /// The request that is parked under this ticket can be answered, with this page if it could be put together.
+    Observed { ticket: u32, page: Option<Arc<[u8]>> },
 }
 
 /// How a worker is reached.

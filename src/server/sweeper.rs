@@ -1,8 +1,10 @@
 //! The thread that frees what is not asked for any more: streams that ran out, of users who never came back, and what a
 //! flood of connections has left behind.
 //!
-//! *Invariant:* correctness does not depend on it; an account drops what has expired whenever it is touched.
+//! *Invariant:* what a client is told does not depend on the sweeps; an account drops what has expired whenever it is
+//! touched. But this thread must live: on an idle server only it reads the clock.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::shared::{Inbox, Shared};
 use crate::app::counters::{Counter, Counters};
+use crate::store::Swept;
 use crate::sys;
 
 /// How often it wakes.
@@ -31,7 +34,11 @@ pub fn run(shared: &Shared, inboxes: &[Arc<Inbox>], counters: &Counters, mut clo
         }
         owed += 1.0;
         while owed > 0.0 {
-            let swept = shared.store.sweep(now);
+            let sweep = AssertUnwindSafe(|| shared.store.sweep(now));
+            let swept = catch_unwind(sweep).unwrap_or_else(|_| {
+                counters.bump(Counter::Panics, 0);
+                Swept::default()
+            });
             counters.add(Counter::Expirations, 0, swept.expired.into());
             // One visit of so many in a round pays for so much of a tick.
             owed -= ticks / f64::from(swept.visits.max(1));

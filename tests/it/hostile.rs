@@ -3,14 +3,20 @@
 //! Figures that are worth reading are printed; `--nocapture` shows them.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::task::Waker;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use streamer::store::memory::Memory;
+use streamer::store::{Census, Measure, Session, Store, Swept};
 use streamer::streams::batch::Batch;
+use streamer::time::Timestamp;
 
-use crate::inside::{Before, InProcess};
+use crate::inside::{Before, InProcess, memory};
 use crate::server::{Client, PATIENCE, Response, Server, basic, eventually, request};
 use crate::wire::read;
 
@@ -674,4 +680,50 @@ fn a_panic_in_one_request_is_counted_and_the_next_are_served() {
         assert_eq!(alice.call("alice", "GET /?id=V", "").status, 200, "the worker goes on");
     }
     assert_eq!(Client::connect(server.listen).call("alice", "DELETE /?id=V", "").status, 200);
+}
+
+/// Streams in memory, in a store whose first sweep panics, and its pages' numbers while it is told to.
+struct Faulty {
+    memory: Arc<Memory>,
+    sweeps: Arc<AtomicUsize>,
+    panics: Arc<AtomicBool>,
+}
+
+impl Store for Faulty {
+    fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>> {
+        Arc::clone(&self.memory).session(waker)
+    }
+
+    fn sweep(&self, now: Timestamp) -> Swept {
+        assert!(self.sweeps.fetch_add(1, SeqCst) > 0, "this panic is part of the test");
+        self.memory.sweep(now)
+    }
+
+    fn census(&self) -> Option<Census> {
+        self.memory.census()
+    }
+
+    fn describe(&self) -> String {
+        "memory, with faults".into()
+    }
+
+    fn measures(&self) -> Vec<Measure> {
+        assert!(!self.panics.load(SeqCst), "this panic is part of the test");
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_panic_of_the_store_ends_neither_the_sweeps_nor_the_pages() {
+    let (sweeps, panics) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let store =
+        Faulty { memory: Arc::new(memory()), sweeps: Arc::clone(&sweeps), panics: Arc::clone(&panics) };
+    let server = InProcess::start(&["--log", "off", "--workers", "1"], store);
+    for path in ["/metrics", "/stats"] {
+        let response = Client::connect(server.admin).ask(&format!("GET {path}"), &[], "");
+        assert_eq!((response.status, response.field("retry-after")), (503, Some("1")), "{path}");
+    }
+    panics.store(false, SeqCst);
+    eventually("it sweeps again", || sweeps.load(SeqCst) > 2);
+    assert_eq!(server.metric("streamer_panics_total") as u64, 3);
 }

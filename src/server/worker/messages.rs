@@ -24,7 +24,7 @@ impl Worker {
                 Message::Reclaim => drop(self.reclaim(Side::Public)),
                 Message::Observed { ticket, page } => {
                     if let Some(mut work) = self.engine.unpark(ticket) {
-                        work.page = Some(page);
+                        work.page = page;
                         let work = self.respond(work);
                         self.engine.recycle(work);
                     }
