@@ -347,8 +347,9 @@ impl Worker {
     }
 
     pub(super) fn close(&mut self, handle: Handle) {
-        self.connections.deadlines.end(handle);
         if let Some(connection) = self.connections.slab.remove(handle) {
+            // Only now: of a handle that is stale, the slot may be another connection's.
+            self.connections.deadlines.end(handle);
             self.connections.poller.remove(connection.socket.stream.as_fd());
             self.links.counters.bump(Counter::Closed, 0);
             self.links.shared.open[connection.side as usize].fetch_sub(1, Relaxed);
