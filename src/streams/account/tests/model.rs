@@ -325,7 +325,7 @@ impl Random {
         if matches!(verb, "start" | "gate") {
             asked.over = [None, None, Some("oldest".into()), Some(self.key(ids))][self.below(4)].clone();
             text += &asked.over.as_ref().map_or(String::new(), |over| format!(" over {over}"));
-            asked.switch = self.below(4) == 0 && device(&asked.key).is_some();
+            asked.switch = self.below(if ids > 4 { 40 } else { 4 }) == 0 && device(&asked.key).is_some();
             text += if asked.switch { " switch" } else { "" };
         }
         if verb == "beat" {
@@ -352,7 +352,8 @@ fn random_scripts_are_answered_as_the_contract_says() {
         let policy = Policy { one_per_device, ..policy(when_full, adopt_until) };
         let mut script = Script { account: Account::default(), policy, change: Change::None };
         let (mut model, mut now, mut told) = (Model::default(), 0, Vec::new());
-        let (ids, highest) = ([2, 4, 9][random.below(3)], [2, 4, 30][random.below(3)]);
+        let ids = [2, 4, 9][random.below(3)];
+        let highest = if ids > 4 { 30 } else { [2, 4, 6][random.below(3)] };
         for _ in 0..if ids > 4 { 600 } else { 200 } {
             now += if ids > 4 {
                 [0, 0, 1][random.below(3)]
