@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::server::{Client, Response, Server};
+use crate::server::{Client, Response, Server, is_remote, shared_store};
 
 const LIMIT: u64 = 3;
 
@@ -19,10 +19,15 @@ fn count(answer: &Response) -> u64 {
 /// Has 24 clients make the same call for one user after the other, all at the same moment. Returns their answers, user by
 /// user. `{i}` in the call is the client's number.
 fn at_once(server: &Server, users: usize, call: &str) -> Vec<Vec<Response>> {
+    at_once_on(&[server], users, call)
+}
+
+/// The same, the clients dealt to several servers.
+fn at_once_on(servers: &[&Server], users: usize, call: &str) -> Vec<Vec<Response>> {
     const CLIENTS: usize = 24;
     let barrier = Barrier::new(CLIENTS);
     let one = |i: usize| {
-        let mut client = server.connect();
+        let mut client = servers[i % servers.len()].connect();
         let call = call.replace("{i}", &i.to_string());
         let ask = |user: usize| {
             barrier.wait();
@@ -58,7 +63,9 @@ fn of_24_parallel_starts_exactly_3_are_admitted() {
             );
         }
         assert_eq!(server.metric("streamer_admissions_total"), 60.0 * LIMIT as f64);
-        assert_eq!(server.metric("streamer_streams{state=\"playing\"}"), 60.0 * LIMIT as f64);
+        if !is_remote() {
+            assert_eq!(server.metric("streamer_streams{state=\"playing\"}"), 60.0 * LIMIT as f64);
+        }
     }
 }
 
@@ -163,8 +170,51 @@ fn under_churn_no_answer_ever_counts_more_than_the_limit() {
             let empty = r#"{"canWatch":true,"endpoint":null,"count":0,"limit":3,"streams":[]}"#;
             assert_eq!(client.call(user, "GET /", "").body, empty);
         }
-        for state in ["playing", "paused"] {
+        for state in ["playing", "paused"].into_iter().filter(|_| !is_remote()) {
             assert_eq!(server.metric(&format!("streamer_streams{{state=\"{state}\"}}")), 0.0);
         }
+    }
+}
+
+#[test]
+fn of_parallel_starts_on_two_servers_exactly_3_are_admitted() {
+    let Some(store) = shared_store("parallel") else { return };
+    let flags = ["--store", &store, "--store-timeout", "5s", "--log", "off"];
+    let (a, b) = (Server::start(&flags), Server::start(&flags));
+    for (user, answers) in at_once_on(&[&a, &b], 200, "POST /?id=v{i}").iter().enumerate() {
+        let admitted = answers.iter().filter(|answer| answer.status == 201);
+        assert_eq!(sorted(admitted.map(count)), [1, 2, 3], "{user}");
+        let refused = answers.iter().filter(|answer| answer.status != 201);
+        assert!(refused.into_iter().all(|answer| answer.status == 409 && count(answer) == LIMIT), "{user}");
+    }
+}
+
+#[test]
+fn a_client_that_is_moved_at_every_request_is_served_as_by_one_server() {
+    let Some(store) = shared_store("moved") else { return };
+    let flags = ["--store", &store, "--store-timeout", "5s"];
+    let servers = [Server::start(&flags), Server::start(&flags)];
+    let mut clients = [servers[0].connect(), servers[1].connect()];
+    for (i, (call, body, status, expected)) in [
+        ("POST /?id=A", r#"{"time":"1:00"}"#, 201, r#""count":1"#),
+        ("PATCH /?id=A", r#"{"time":"2:00"}"#, 200, r#""time":"2:00""#),
+        ("POST /?id=B&device=tv", "", 201, r#""count":2"#),
+        ("PATCH /?id=A", r#"{"state":"paused"}"#, 200, r#""count":1"#),
+        ("POST /?id=C", "", 201, r#""count":2"#),
+        ("POST /?id=D", "", 201, r#""count":3"#),
+        ("PATCH /?id=A", r#"{"state":"playing"}"#, 409, r#""count":3"#),
+        ("POST /?id=E&replace=C", "", 201, r#""replaced":{"id":"C"}"#),
+        ("PATCH /?id=C", "", 410, r#""reason":"replaced""#),
+        ("POST /?id=F&device=tv&switch", "", 201, r#""replaced":{"id":"B","device":"tv"}"#),
+        ("DELETE /?id=D", "", 200, r#""count":2"#),
+        ("PATCH /?id=D", "", 410, r#""reason":"stopped""#),
+        ("GET /", "", 200, r#""time":"2:00","state":"paused""#),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let answer = clients[i % 2].call("alice", call, body);
+        assert_eq!(answer.status, *status, "{call}: {answer:?}");
+        assert!(answer.body.contains(expected), "{call}: {answer:?}");
     }
 }

@@ -420,7 +420,8 @@ pub fn basic(user: &str, token: &str) -> String {
 }
 
 /// Gives a command that names no store the one that `STREAMER_TEST_STORE` names, so that the tests of the contract can be
-/// run on each: `memory`, the default, or `dir`, each server with a directory of its own.
+/// run on each: `memory`, the default; `dir`, each server with a directory of its own; or the address of a Redis, Valkey
+/// or Cluster, each server with a prefix of its own.
 fn test_store(command: &mut Command) -> Option<Scratch> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     if command.get_args().any(|arg| arg == "--store") {
@@ -432,9 +433,31 @@ fn test_store(command: &mut Command) -> Option<Scratch> {
             command.arg("--store").arg(format!("dir:{}", scratch.0.display()));
             Some(scratch)
         }
+        Ok(url) if url.starts_with("redis") => {
+            let prefix = format!("test-{}-{}:", std::process::id(), NEXT.fetch_add(1, Relaxed));
+            command.args(["--store", &format!("{url}?prefix={prefix}"), "--store-timeout", "5s"]);
+            None
+        }
         Ok("memory") | Err(_) => None,
-        Ok(other) => panic!("STREAMER_TEST_STORE={other}: write memory or dir"),
+        Ok(other) => panic!("STREAMER_TEST_STORE={other}: write memory, dir or redis://HOST:PORT"),
     }
+}
+
+/// Whether the store is an engine far away: then a start adopts nothing, and the server does not know how many streams
+/// there are.
+pub fn is_remote() -> bool {
+    std::env::var("STREAMER_TEST_STORE").is_ok_and(|store| store.starts_with("redis"))
+}
+
+/// The address of that engine, with a prefix of one test's own, for several servers. None, and it is said, when there is
+/// no engine.
+pub fn shared_store(prefix: &str) -> Option<String> {
+    if !is_remote() {
+        println!("skipped: STREAMER_TEST_STORE names no engine that several servers can share");
+        return None;
+    }
+    let url = std::env::var("STREAMER_TEST_STORE").expect("it is set");
+    Some(format!("{url}?prefix=test-{}-{prefix}:", std::process::id()))
 }
 
 /// Asks again and again, until the answer is yes: for what happens beside the conversation, as a log or a lease does.

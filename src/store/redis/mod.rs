@@ -167,3 +167,6 @@ fn measure(
 ) -> Measure {
     Measure { family, kind, help, suffix: "", label, value }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,9 +39,20 @@ impl RedisSession {
         &mut self.links[at]
     }
 
+    /// Takes a connection out, if it is there. That one is wanted is not forgotten.
+    fn take_link(&mut self, node: NodeId) -> Option<Box<Link>> {
+        match std::mem::take(self.slot(node)) {
+            Slot::Open(link) => Some(link),
+            other => {
+                *self.slot(node) = other;
+                None
+            }
+        }
+    }
+
     /// Reads what a node has answered.
     pub(super) fn read(&mut self, now: Now, node: NodeId, registry: &mut dyn Registry) {
-        let Slot::Open(mut link) = std::mem::take(self.slot(node)) else { return };
+        let Some(mut link) = self.take_link(node) else { return };
         let done = link.read(|link, pending, reply| match pending {
             Pending::Task(id, sent) => self.answer(now, id, sent, reply, node),
             Pending::Time(asked) => link.set_time(asked, now.at, reply),
@@ -72,7 +83,7 @@ impl RedisSession {
     }
 
     pub(super) fn close(&mut self, node: NodeId, registry: &mut dyn Registry) {
-        if let Slot::Open(link) = std::mem::take(self.slot(node)) {
+        if let Some(link) = self.take_link(node) {
             self.lost(*link, node, registry);
         }
     }
@@ -123,9 +134,7 @@ impl RedisSession {
             } else if link.ask_time_at <= now.steady {
                 let is_unused = link.is_idle() && link.used_at + UNUSED <= now.steady;
                 if is_unused && !self.map.owners.contains(&node) {
-                    if let Slot::Open(link) = std::mem::take(&mut self.links[node as usize]) {
-                        link.close(registry);
-                    }
+                    self.take_link(node).map(|link| link.close(registry));
                 } else {
                     link.ask_time(now.steady, now.at, self.shared.timeout);
                     self.unsent.push(node);

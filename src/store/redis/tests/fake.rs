@@ -1,0 +1,190 @@
+//! An engine that does what a test wants: a thread on loopback that keeps records, and speaks when it is told to.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::codec::resp::{self, Reply};
+
+/// What a command is answered.
+pub enum Act {
+    /// As an engine does.
+    Normal,
+    /// This, without being carried out.
+    Say(String),
+    /// The same, when it is no text.
+    Bytes(Vec<u8>),
+    /// Nothing, ever.
+    Silence,
+    /// As an engine does, but so much later.
+    Late(Duration),
+    /// It is carried out, and then the connection is closed instead of answered.
+    CloseAfter,
+    /// The connection is closed.
+    Close,
+}
+
+/// A command as it came.
+pub struct Call<'a> {
+    /// How many of this kind came before.
+    pub before: usize,
+    /// Its words.
+    pub words: &'a [Vec<u8>],
+}
+
+impl Call<'_> {
+    /// The command's name.
+    pub fn is(&self, name: &str) -> bool {
+        self.words[0] == name.as_bytes()
+    }
+}
+
+type Rule = Box<dyn FnMut(&Call) -> Act + Send>;
+
+struct State {
+    records: HashMap<Vec<u8>, Vec<u8>>,
+    rule: Rule,
+    calls: HashMap<String, usize>,
+    connections: usize,
+    slots: Option<String>,
+}
+
+/// The engine. Its thread ends with the tests.
+#[derive(Clone)]
+pub struct Fake {
+    pub port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+impl Fake {
+    /// A single server that does as an engine does.
+    pub fn new() -> Self {
+        Self::with(|_| Act::Normal)
+    }
+
+    /// One that a rule is asked for first.
+    pub fn with(rule: impl FnMut(&Call) -> Act + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = State {
+            records: HashMap::new(),
+            rule: Box::new(rule),
+            calls: HashMap::new(),
+            connections: 0,
+            slots: None,
+        };
+        let fake = Self { port, state: Arc::new(Mutex::new(state)) };
+        let server = fake.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let server = server.clone();
+                thread::spawn(move || server.serve(stream));
+            }
+        });
+        fake
+    }
+
+    /// Makes it the node of a Cluster, or changes who has which slots: `(first, last, port)`.
+    pub fn set_slots(&self, slots: &[(u16, u16, u16)]) {
+        let range = |(first, last, port): &(u16, u16, u16)| {
+            format!("*3\r\n:{first}\r\n:{last}\r\n*3\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$2\r\nid\r\n")
+        };
+        let all: String = slots.iter().map(range).collect();
+        self.state.lock().unwrap().slots = Some(format!("*{}\r\n{all}", slots.len()));
+    }
+
+    /// From now on it does otherwise.
+    pub fn set_rule(&self, rule: impl FnMut(&Call) -> Act + Send + 'static) {
+        self.state.lock().unwrap().rule = Box::new(rule);
+    }
+
+    /// How often it was asked this.
+    pub fn asked(&self, name: &str) -> usize {
+        self.state.lock().unwrap().calls.get(name).copied().unwrap_or(0)
+    }
+
+    /// How many connections it has had.
+    pub fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
+    }
+
+    /// The address for `--store`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn serve(&self, mut stream: TcpStream) {
+        self.state.lock().unwrap().connections += 1;
+        let (mut input, mut buffer) = (Vec::new(), [0; 4096]);
+        while let Ok(read @ 1..) = stream.read(&mut buffer) {
+            input.extend_from_slice(&buffer[..read]);
+            while let Ok(Some((Reply::Array(items), length))) = resp::reply(&input) {
+                let word = |item| if let Reply::Bulk(word) = item { word.to_vec() } else { Vec::new() };
+                let words: Vec<Vec<u8>> = items.map(word).collect();
+                input.drain(..length);
+                match self.answer(&words) {
+                    Some(answer) => drop(stream.write_all(&answer)),
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// None closes the connection.
+    fn answer(&self, words: &[Vec<u8>]) -> Option<Vec<u8>> {
+        let mut state = self.state.lock().unwrap();
+        let calls = state.calls.entry(String::from_utf8_lossy(&words[0]).into()).or_default();
+        *calls += 1;
+        let call = Call { before: *calls - 1, words };
+        match (state.rule)(&call) {
+            Act::Normal => Some(state.carry_out(words)),
+            Act::Say(text) => Some(text.into()),
+            Act::Bytes(bytes) => Some(bytes),
+            Act::Silence => Some(Vec::new()),
+            Act::Late(pause) => {
+                let answer = state.carry_out(words);
+                drop(state);
+                thread::sleep(pause);
+                Some(answer)
+            }
+            Act::CloseAfter => {
+                state.carry_out(words);
+                None
+            }
+            Act::Close => None,
+        }
+    }
+}
+
+impl State {
+    fn carry_out(&mut self, words: &[Vec<u8>]) -> Vec<u8> {
+        match &words[0][..] {
+            b"PING" => b"+PONG\r\n".to_vec(),
+            b"ROLE" => b"*1\r\n$6\r\nmaster\r\n".to_vec(),
+            b"TIME" => b"*2\r\n$10\r\n1700000000\r\n$6\r\n000000\r\n".to_vec(),
+            b"CLUSTER" => match &self.slots {
+                Some(slots) => slots.clone().into(),
+                None => b"-ERR This instance has cluster support disabled\r\n".to_vec(),
+            },
+            b"EVAL" => {
+                let [_, _, _, key, old, new, _] = words else { return b"-ERR words\r\n".to_vec() };
+                let there = self.records.get(key).cloned().unwrap_or_default();
+                if there != *old {
+                    let mut out = Vec::new();
+                    resp::bulk(&there, &mut out);
+                    return out;
+                }
+                if new.is_empty() {
+                    self.records.remove(key);
+                } else {
+                    self.records.insert(key.clone(), new.clone());
+                }
+                b":1\r\n".to_vec()
+            }
+            _ => b"+OK\r\n".to_vec(),
+        }
+    }
+}
