@@ -120,7 +120,7 @@ impl Problem {
             Self::MediaType(_) => "The body has to be JSON; send `Content-Type: application/json`.",
             Self::ContentCoding(_) => "The body has a content coding; send it as plain JSON.",
             Self::Body(fault) => return body_detail(fault, out),
-            Self::Stopping => "The server is stopping; try another one.",
+            Self::Stopping => "The server is stopping, or cannot reach its store; try another one.",
             Self::Unobserved => "This page could not be put together in time; try again in a second.",
         };
         out.extend_from_slice(text.as_bytes());

@@ -184,11 +184,11 @@ impl Connector {
     fn refresh(&mut self) -> Result<(), Trouble> {
         self.refresh_wanted = false;
         self.refreshed_at = Some(Instant::now());
-        self.shared.refreshes.fetch_add(1, Relaxed);
         let (_, map) = self.shared.map();
-        if let Keys::Single = map.keys {
+        if map.is_single() {
             return Ok(());
         }
+        self.shared.refreshes.fetch_add(1, Relaxed);
         let is_down = |address: &&Address| {
             map.nodes.iter().any(|node| node.addresses.contains(address) && node.down.load(Relaxed))
         };

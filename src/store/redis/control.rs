@@ -52,7 +52,7 @@ impl<'a> Control<'a> {
         if let Some(password) = password {
             let words = [Some(&b"AUTH"[..]), user.as_ref().map(String::as_bytes), Some(password.as_bytes())];
             let words: Vec<&[u8]> = words.into_iter().flatten().collect();
-            self.must_be_ok(&words, "the password is refused, see --store")?;
+            self.must_be_ok(&words, "it refuses the password, or wants none: see --store")?;
         }
         self.ask(&[b"PING"], |reply| match reply {
             Reply::Error(error) => Err(trouble(error)),
@@ -62,7 +62,7 @@ impl<'a> Control<'a> {
             let number = database.to_string();
             self.must_be_ok(
                 &[b"SELECT", number.as_bytes()],
-                "the database is refused; a Cluster has only number 0",
+                "it refuses the database; a Cluster has only number 0",
             )?;
         }
         // For those who look at `CLIENT LIST`; not every user may.

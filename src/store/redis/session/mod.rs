@@ -30,6 +30,8 @@ mod tasks;
 const MOST_TRIES: u8 = 32;
 /// How long a command waits before it is sent again to a Cluster that is changing.
 const MOMENT: Millis = Millis::from_millis(15);
+/// How much memory a task keeps for the next one's records.
+const MOST_KEPT: usize = 4096;
 /// How often the connections are looked at.
 const LOOK: Millis = Millis::from_millis(250);
 /// A connection to a node without slots is closed when it was not used for so long.
@@ -70,6 +72,9 @@ enum Slot {
     None,
     /// The connector has been asked for one.
     Wanted,
+    /// The same, after an answer was late in a Cluster: until the node has shown that it answers, its commands are not
+    /// kept waiting, for those of other nodes in the same batch would wait with them.
+    Suspect,
     Open(Box<Link>),
 }
 
@@ -157,7 +162,10 @@ impl RedisSession {
             self.tasks.push(Task::default());
             self.tasks.len() as u32 - 1
         });
-        self.tasks[id as usize].old.clear();
+        let Task { old, new, .. } = &mut self.tasks[id as usize];
+        old.clear();
+        old.shrink_to(MOST_KEPT);
+        new.shrink_to(MOST_KEPT);
         id
     }
 
@@ -203,6 +211,9 @@ impl RedisSession {
         for task in self.parked[id as usize].tasks.clone() {
             if let Place::Sent(node) = self.tasks[task as usize].place {
                 self.close(node, registry);
+                if !self.map.is_single() && matches!(self.slot(node), Slot::Wanted) {
+                    *self.slot(node) = Slot::Suspect;
+                }
             }
             if self.tasks[task as usize].place != Place::Free {
                 self.counters.bump(Count::TimeOuts);

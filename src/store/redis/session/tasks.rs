@@ -37,6 +37,7 @@ impl RedisSession {
             Slot::Open(link) if link.engine_now(now.at).is_some() => self.send(now, id, node),
             // It is being connected, or asked for the time: then this is looked at again.
             Slot::Open(_) => self.wait(id),
+            Slot::Suspect => self.fail(now, id),
             _ if is_down => {
                 self.want(node);
                 self.fail(now, id);

@@ -1,4 +1,6 @@
 //! A session against an engine that misbehaves on purpose, and the lessons that other clients have paid for.
+//!
+//! *Invariant:* what a test claims about time holds on a loaded machine too.
 
 mod fake;
 
@@ -348,9 +350,9 @@ fn an_engine_that_is_away_at_the_start_may_come_later() {
 #[test]
 fn what_has_to_be_changed_is_said_at_the_start_without_the_password() {
     for (rule, url, expected) in [
-        ("AUTH", "redis://:SECRET@", "password is refused"),
+        ("AUTH", "redis://:SECRET@", "refuses the password"),
         ("PING", "redis://", "wants a password"),
-        ("SELECT", "redis://", "database is refused"),
+        ("SELECT", "redis://", "refuses the database"),
     ] {
         let error = if rule == "PING" { "-NOAUTH SECRET" } else { "-WRONGPASS SECRET" };
         let fake = Fake::with(
