@@ -5,10 +5,11 @@
 //! whole ─▶ pair ─▶ load ══requests══▶ process       the release binary beside `bare`, by turns in the same run
 //! compare ─▶ pair ─▶ load ══requests══▶ process     two binaries, by turns: faster, slower, or cannot tell
 //! scale ─▶ load ══requests══▶ process               the same at a million users and thousands of connections
+//! journal ─▶ pair, scale, load                      a directory beside memory, a start with a full one, its size
 //! ```
 //!
 //! Read it in this order: `spread`, `timing`, `micro`; `requests`, `load`, `bare`, `process`, `pair`, `whole`, `compare`,
-//! `scale`.
+//! `scale`, `journal`.
 //!
 //! *Invariant:* a slow machine gets slow figures, not a failure.
 
@@ -34,6 +35,8 @@ mod compare;
 
 mod scale;
 
+mod journal;
+
 use std::io;
 use std::process::ExitCode;
 
@@ -52,7 +55,7 @@ impl Effort {
 }
 
 const USAGE: &str = "\
-usage: cargo bench [-- [micro] [whole] [scale] [--quick]]
+usage: cargo bench [-- [micro] [whole] [scale] [journal] [--quick]]
        cargo bench -- compare OLD NEW [--quick] [-- FLAGS]    OLD, NEW: binaries; FLAGS: for both servers";
 
 fn main() -> ExitCode {
@@ -75,7 +78,9 @@ fn main() -> ExitCode {
     }
     match parts[..] {
         ["compare", old, new] => report(compare::run(effort, old, new, for_servers)),
-        _ if end < args.len() || parts.iter().any(|part| !["micro", "whole", "scale"].contains(part)) => {
+        _ if end < args.len()
+            || parts.iter().any(|part| !["micro", "whole", "scale", "journal"].contains(part)) =>
+        {
             usage()
         }
         _ => report(run(effort, &parts)),
@@ -103,6 +108,9 @@ fn run(effort: Effort, parts: &[&str]) -> io::Result<()> {
     }
     if wanted("scale") {
         scale::run(effort)?;
+    }
+    if wanted("journal") {
+        journal::run(effort)?;
     }
     Ok(())
 }

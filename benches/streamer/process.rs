@@ -130,8 +130,17 @@ impl Process {
 
     /// Bytes of memory that it holds. Not a number where there is no `/proc`.
     pub fn resident(&self) -> f64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most bytes of memory that it has held. Not a number where there is no `/proc`.
+    pub fn peak(&self) -> f64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kibibytes = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<f64>().ok());
         kibibytes.map_or(f64::NAN, |kibibytes| kibibytes * 1024.0)
     }

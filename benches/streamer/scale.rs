@@ -26,7 +26,7 @@ pub fn run(effort: Effort) -> io::Result<()> {
 }
 
 /// What a connection of `connections` does for its share of `users`, in no order that memory could follow.
-fn share(method: &'static str, users: usize, connections: usize) -> impl Fn(usize) -> Script {
+pub fn share(method: &'static str, users: usize, connections: usize) -> impl Fn(usize) -> Script {
     move |i| {
         let mut mine: Vec<usize> = (i..users).step_by(connections).collect();
         Random::new(i as u64).shuffle(&mut mine);
@@ -75,7 +75,7 @@ fn memory_and_heartbeat(effort: Effort) -> io::Result<()> {
 }
 
 /// Starts a stream for each of `users`; returns by how many bytes the server has grown.
-fn fill(server: &Process, users: usize) -> io::Result<f64> {
+pub fn fill(server: &Process, users: usize) -> io::Result<f64> {
     let mut load = Load::connect(server.address, CONNECTIONS, PIPELINE)?;
     // The buffers that a pipeline takes are there before it counts.
     load.set(|_| Scenario::Get.ring(PLAIN, 0..PIPELINE));
@@ -173,6 +173,6 @@ fn start_up(effort: Effort) -> io::Result<()> {
     Ok(())
 }
 
-fn row(name: &str, said: &str) {
+pub fn row(name: &str, said: &str) {
     println!("  {name:<56}{said}");
 }

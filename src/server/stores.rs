@@ -10,6 +10,7 @@ use crate::store::journal::{Journal, SyncPolicy};
 use crate::store::memory::Memory;
 use crate::store::redis::{self, Redis};
 use crate::streams::account::Policy;
+use crate::sys;
 use crate::time::Timestamp;
 
 /// Opens it; tells besides where the clock of its leases goes on.
@@ -29,6 +30,8 @@ pub fn open(config: &Config) -> Result<(Arc<dyn Store>, Timestamp), String> {
                 Sync::Second => SyncPolicy::Second,
             };
             let (journal, first) = Journal::open(path, policy, sync)?;
+            // What reading it took.
+            sys::release_memory();
             Ok((Arc::new(journal), first))
         }
         StoreKind::Redis(url) => {

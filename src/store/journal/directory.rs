@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! control          the horizon and the lease clock; locked as long as a server uses the directory
-//! 0000000042.log   what one worker wrote in a quarter of a lease
+//! 0000000042.log   what one worker wrote in an eighth of a lease
 //! *.torn           tails that were cut off, kept for a look
 //! ```
 //!

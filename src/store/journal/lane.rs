@@ -142,7 +142,7 @@ impl Lane {
     pub fn tend(&self, files: &Files) {
         let (sound, old) = {
             let writer = self.writer();
-            let age = Duration::from_millis(files.lease.millis() / 4);
+            let age = Duration::from_millis(files.lease.millis() / 8);
             let has_blocks = writer.file().length > super::format::HEADER as u64;
             (writer.is_sound(), has_blocks && writer.file().begun.elapsed() >= age)
         };

@@ -164,12 +164,14 @@ impl Store for Journal {
         let swept = self.memory.sweep_and_visit(now, |user, account| {
             retention.keep(&self.files, now, user.as_bytes(), account);
         });
-        retention.tick(&self.files, now);
         *visits += 1;
         if *visits >= swept.visits {
             *visits = 0;
+            retention.end_round(&self.files, now);
+        }
+        if retention.is_due(&self.files, now) {
             let lanes = self.lanes().clone();
-            retention.end_round(&self.files, now, &lanes);
+            retention.tick(&self.files, now, &lanes);
         }
         swept
     }

@@ -24,10 +24,10 @@ use super::format::Control;
 use super::lane::Lane;
 use super::writer;
 use crate::streams::account::Account;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
-/// How often the lease clock is written down, in seconds.
-const TICK: u64 = 1;
+/// How often the lease clock is written down; with a short lease an eighth of it.
+const TICK: Millis = Millis::from_secs(1);
 
 /// A round of the sweep that is over.
 struct Round {
@@ -51,6 +51,8 @@ pub struct Retention {
     /// What had been drawn when the present round began.
     sequence: u64,
     rounds: VecDeque<Round>,
+    /// Where the horizon may be put.
+    reached: u64,
     mark: Option<Mark>,
     /// All that was written by then is on the disk.
     synced: Timestamp,
@@ -61,8 +63,15 @@ impl Retention {
     pub fn new(files: &Files, control: Control) -> io::Result<Self> {
         let lane = Arc::new(Lane::new(0, files, Waker::noop().clone())?);
         let sequence = files.sequence.load(Relaxed);
-        let mut retention =
-            Self { control, lane, sequence, rounds: VecDeque::new(), mark: None, synced: files.start };
+        let mut retention = Self {
+            control,
+            lane,
+            sequence,
+            rounds: VecDeque::new(),
+            reached: control.horizon,
+            mark: None,
+            synced: files.start,
+        };
         retention.write_control(files, files.start, control.horizon)?;
         Ok(retention)
     }
@@ -76,24 +85,29 @@ impl Retention {
         }
     }
 
-    /// The lease clock shows `now`.
-    pub fn tick(&mut self, files: &Files, now: Timestamp) {
-        if self.control.time.secs() + TICK <= now.secs() {
-            // If it cannot be written, a start finds the time of the last record, or the one before.
-            let _ = self.write_control(files, now, self.control.horizon);
-        }
+    /// Whether the next [`Retention::tick`] is due.
+    pub fn is_due(&self, files: &Files, now: Timestamp) -> bool {
+        now >= self.control.time + Millis::from_millis(files.lease.millis() / 8).min(TICK)
     }
 
-    /// A round of the sweep has ended. `lanes` are those of the workers.
-    pub fn end_round(&mut self, files: &Files, now: Timestamp, lanes: &[Arc<Lane>]) {
-        let kept = self.write_kept(files, now);
-        let began = std::mem::replace(&mut self.sequence, files.sequence.load(Relaxed));
-        if kept && files.is_up() {
-            self.rounds.push_back(Round { sequence: began + 1, ended: now });
+    /// The lease clock shows `now`. `lanes` are those of the workers.
+    pub fn tick(&mut self, files: &Files, now: Timestamp, lanes: &[Arc<Lane>]) {
+        // If it cannot be written, a start finds the time of the last record, or the one before.
+        let _ = self.write_control(files, now, self.control.horizon);
+        if files.is_up() {
             self.mark(now, lanes);
             if let Err(error) = self.forget(files, now) {
                 files.failed(&error, false);
             }
+        }
+    }
+
+    /// A round of the sweep has ended.
+    pub fn end_round(&mut self, files: &Files, now: Timestamp) {
+        let kept = self.write_kept(files, now);
+        let began = std::mem::replace(&mut self.sequence, files.sequence.load(Relaxed));
+        if kept && files.is_up() {
+            self.rounds.push_back(Round { sequence: began + 1, ended: now });
         }
     }
 
@@ -124,13 +138,13 @@ impl Retention {
 
     /// Moves the horizon, and deletes the files below it.
     fn forget(&mut self, files: &Files, now: Timestamp) -> io::Result<()> {
-        let mut horizon = self.control.horizon;
         while let Some(round) = self.rounds.front()
             && round.ended + files.lease <= self.synced
         {
-            horizon = round.sequence;
+            self.reached = round.sequence;
             self.rounds.pop_front();
         }
+        let horizon = self.reached;
         let below = |file: &Closed| file.last < horizon;
         if !files.closed().iter().any(below) {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// So short that a quarter of it passes while a test runs.
+/// So short that an eighth of it passes while a test runs.
 const SHORT: Millis = Millis::from_millis(40);
 
 fn open_short(temp: &Temp) -> (Arc<Journal>, Timestamp) {
