@@ -15,7 +15,7 @@ contract() {
   "$1" --port "$port" --bind 127.0.0.1 --unixsocket "$dir/socket" --save '' --appendonly no --dir "$dir" >"$dir/log" &
   pid=$!
   for _ in $(seq 100); do [ -S "$dir/socket" ] && break; sleep 0.05; done
-  STREAMER_TEST_STORE="redis://127.0.0.1:$port" cargo test --locked --quiet --test it api:: </dev/null
+  STREAMER_TEST_STORE="redis://127.0.0.1:$port" cargo test --locked --quiet --test it -- api:: stores:: </dev/null
   STREAMER_TEST_STORE="redis+unix://$dir/socket" cargo test --locked --quiet --test it count:: </dev/null
   kill "$pid"; wait "$pid" || true
   pid=

@@ -15,5 +15,6 @@ mod pending;
 mod program;
 mod server;
 mod stall;
+mod stores;
 mod tidy;
 mod wire;
