@@ -136,7 +136,8 @@ def main():
     (folder / "users").write_text(users(*names))
     locked = Server("--users", str(folder / "users"))                        # tokens that are no longer taken
     kept = Server("--store", f"dir:{folder / 'streams'}", before=small_disk)    # a disk that is full
-    servers = [full, small, restarts, down, deaf, stopping, stalled, locked, kept]
+    away = Server("--store", f"redis://127.0.0.1:{free_port()}")               # an engine that is not there
+    servers = [full, small, restarts, down, deaf, stopping, stalled, locked, kept, away]
     StandIn.begun = time.time()
     busy = prometheus([server.target for server in servers] + [f"127.0.0.1:{stand_in.server_address[1]}"])
     idle = prometheus([])
