@@ -31,7 +31,7 @@ pub enum Problem {
     NoPath,
     /// The path has no such method; its methods are these.
     Method(&'static str),
-    /// Nobody knows the method.
+    /// No standard knows the method.
     UnknownMethod,
     /// No credentials, or wrong ones.
     Credentials,

@@ -58,7 +58,7 @@ pub struct Recent(Mutex<Ring>);
 #[derive(Default)]
 struct Ring {
     events: VecDeque<Event>,
-    /// How many came in the current second. A page shows a few; nobody reads a thousand a second.
+    /// How many came in the current second. A page shows a few: no person reads a thousand a second.
     second: u64,
     in_second: usize,
 }

@@ -172,7 +172,7 @@ impl App {
         checked.inspect_err(|failure| self.counters.bump(Counter::AuthFailures, *failure as usize))
     }
 
-    /// What tells of users is for whoever can reach this listener; what changes something is for loopback, or for a user
+    /// What tells of users is for everybody who can reach this listener; what changes something is for loopback, or for a user
     /// marked `admin`.
     ///
     /// A page in an operator's browser can reach loopback too, under a name of its own that resolves there. So over

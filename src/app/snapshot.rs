@@ -97,7 +97,7 @@ const fn gauge(name: &'static str, help: &'static str, labels: &'static [Label])
     family(name, Kind::Gauge, help, labels)
 }
 
-/// Everything that is measured when somebody looks.
+/// Everything that is measured when an operator looks.
 const MEASURED: [Measured; 22] = [
     (gauge("streamer_build_info", "Always 1; the version is in the label.", VERSION), |_| one(1)),
     (gauge("streamer_ready", "Whether requests should be sent here: 0 while stopping.", NONE), |s| {

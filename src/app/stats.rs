@@ -1,6 +1,6 @@
 //! `/stats`: everything counted and measured, as JSON for the page, under the names of `/metrics`.
 //!
-//! *Invariant:* numbers count from the start; whoever reads them takes differences.
+//! *Invariant:* numbers count from the start; the reader takes differences.
 
 use super::Settings;
 use super::counters::{BOUNDS, Family, Kind, Label};

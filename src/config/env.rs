@@ -55,8 +55,8 @@ fn unknown_variable(name: &str) -> UsageError {
     UsageError(format!("there is no variable {}: {hint}", name.escape_debug()))
 }
 
-/// Whether Kubernetes or Docker has set this, to tell of a service that is called `streamer` or `streamer-…`: nobody who
-/// runs us can help it. `name` lacks the prefix.
+/// Whether Kubernetes or Docker has set this, to tell of a service that is called `streamer` or `streamer-…`: the
+/// operator cannot help it. `name` lacks the prefix.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
     let is_of_port = name.starts_with("PORT_") || name.contains("_PORT_");

@@ -53,7 +53,7 @@ A TIME is a whole number and a unit: 500ms, 90s, 5m, 24h or 7d. A number alone c
 Every flag has a variable: --when-full is STREAMER_WHEN_FULL, and STREAMER_OPEN=1 is --open.
 A flag wins over its variable, and an empty variable counts as none.
 --idle should be longer than the idle time of a load balancer in front, which is 60s with most.
-During --drain /readyz already says 503, so that a load balancer sends nobody else.
+During --drain /readyz already says 503, so that a load balancer sends no more clients.
 Where the system has no IPv6, :8000 is every IPv4 interface.
 Of --open, --users and --secret choose one; beyond a loopback address one is needed.
 Under --when-full report a stream too many goes through and is counted: for trying a limit out.

@@ -151,7 +151,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         value: Some("FILE"),
         choices: &[],
         default: None,
-        help: "Let in whoever holds a token signed with the key in a file",
+        help: "Let in the holders of tokens signed with the key in a file",
         set: |config, text| file(text).map(|path| config.credentials = Mode::Secret(path)),
     },
     Opt {

@@ -89,7 +89,7 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// The name of a file, which nobody looks at yet.
+/// The name of a file, which is not looked at yet.
 pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("write the path of a file, not \"\"".into()) } else { Ok(text.into()) }
 }

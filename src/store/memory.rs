@@ -81,7 +81,7 @@ impl Memory {
 
     /// Which shard a user belongs to: multiply and fold, eight bytes at a time, under a random key.
     ///
-    /// The map behind it hashes again, and properly: names come from clients. Somebody who found names that meet in one
+    /// The map behind it hashes again, and properly: names come from clients. A client that found names which meet in one
     /// shard would have made that shard a larger map, and no slower one.
     pub fn shard_of(&self, user: &[u8]) -> usize {
         let mut hash = self.key;

@@ -153,7 +153,7 @@ pub enum Why {
 /// What a command did to the account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// Nothing that has to be kept. What has run out may have been dropped, but whoever reads the old account later drops
+    /// Nothing that has to be kept. What has run out may have been dropped, but a later reader of the old account drops
     /// that too.
     #[default]
     None,

@@ -215,12 +215,7 @@ fn dashboard_and_alerts_name_only_metrics_that_there_are() {
         for name in metrics(&read(file)) {
             let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
             let known = |name: &str| sources.contains(&format!("\"{name}\""));
-            // Those of an engine far away come with it.
-            let of_engine = name.starts_with("streamer_store_");
-            assert!(
-                known(name) || family.is_some_and(known) || of_engine,
-                "{file}: there is no metric {name}"
-            );
+            assert!(known(name) || family.is_some_and(known), "{file}: there is no metric {name}");
         }
     }
 }

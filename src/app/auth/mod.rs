@@ -1,7 +1,7 @@
 //! Who asks: `Authorization: Basic` (RFC 7617) held against one of three kinds of credentials.
 //!
-//! *Invariant:* only this room makes a [`User`], so whoever is handed one need not ask again; and no answer or log line
-//! says whether it was the user or the token that was wrong, nor holds the token.
+//! *Invariant:* only this room makes a [`User`], so code that is handed one need not ask again; and no response or log
+//! line says whether it was the user or the token that was wrong, nor holds the token.
 
 pub mod signed;
 pub mod users;
@@ -12,17 +12,17 @@ use crate::streams::arena::{Arena, Word};
 use crate::streams::batch::Asked;
 use crate::time::Timestamp;
 
-/// Whom to let in.
+/// Which users are let in.
 pub enum Credentials {
     /// Anybody: the user-id is believed.
     Open,
     /// Those of a file, by the hash of their token.
     Users(users::Users),
-    /// Whoever holds a token signed under one of the keys.
+    /// The holders of tokens signed under one of the keys.
     Signed(signed::Keys),
 }
 
-/// Somebody who was let in.
+/// A user who was let in.
 #[derive(Clone, Copy, Debug)]
 pub struct User {
     name: Word<Asked>,
@@ -56,7 +56,7 @@ pub struct Grant {
     pub admin: bool,
 }
 
-/// Why somebody was not let in: for the counters, never for the answer.
+/// Why a client was not let in: for the counters, never for the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// No `Authorization`.
@@ -95,7 +95,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 const MARKED: &str = "the line begins with a byte order mark; save the file without one";
 
 impl Credentials {
-    /// Lets in whoever `authorization` proves to be; `limit` is that of users who have none of their own.
+    /// Lets in the user that `authorization` proves; `limit` is that of users who have none of their own.
     ///
     /// ```text
     /// credentials = "Basic" 1*SP token68               ; RFC 7617 section 2; the scheme without regard to case

@@ -144,7 +144,10 @@ impl Worker {
         }
         let left: Vec<Handle> = self.connections.slab.handles().collect();
         left.into_iter().for_each(|handle| self.close(handle));
-        self.links.shared.working.fetch_sub(1, Relaxed);
+        let shared = Arc::clone(&self.links.shared);
+        // Before the server may end: a session puts on the disk what is not there.
+        drop(self);
+        shared.working.fetch_sub(1, Relaxed);
     }
 
     /// While other workers still have requests under way, this one goes on for the sake of the admin listener.

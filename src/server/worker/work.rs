@@ -100,6 +100,7 @@ impl Engine {
     /// Something that the session watches is ready.
     pub fn ready(&mut self, now: Timestamp, key: u32, poller: &mut Poller) {
         self.session.ready(now, key, &mut Watch(poller));
+        self.deadline = self.session.deadline();
     }
 
     /// Work whose commands the session has carried out or given up, or whose changes it has kept or lost.

@@ -200,7 +200,7 @@ impl Connector {
         for address in order {
             match self.ask_for_map(address) {
                 Ok(()) => return Ok(()),
-                // What somebody has to change is more worth saying than who is away.
+                // What the operator has to change is more worth saying than which node is away.
                 Err(trouble) if matches!(last, Trouble::Away(_)) => last = trouble,
                 Err(_) => {}
             }

@@ -24,7 +24,7 @@ pub struct LogIn {
 pub enum Trouble {
     /// It is away, or not ready: it may come.
     Away(String),
-    /// It is there and will not have us: somebody has to change something.
+    /// It is there and will not have us: the operator has to change something.
     Unwelcome(String),
 }
 

@@ -1,7 +1,7 @@
 //! `--store-down local`: while the engine is away each instance counts alone, in memory, by the same rules.
 //!
 //! A PATCH of an unknown stream is adopted for one lease: in memory from when the engine went, and on the engine from
-//! when it came back. So nobody is interrupted either way, and meanwhile the limit holds for each instance.
+//! when it came back. So no viewer is interrupted either way, and meanwhile the limit holds for each instance.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

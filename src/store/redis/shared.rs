@@ -78,7 +78,7 @@ pub enum Route {
     /// To this node.
     To(NodeId),
     /// No node has the slot now; that may change in a moment.
-    Nobody,
+    NoNode,
     /// No server has answered since the start.
     Unknown,
 }
@@ -90,7 +90,7 @@ impl Map {
             Keys::Unknown => Route::Unknown,
             Keys::Single => Route::To(0),
             Keys::Cluster(owners) => match owners[usize::from(slot(key))] {
-                NO_NODE => Route::Nobody,
+                NO_NODE => Route::NoNode,
                 node => Route::To(node),
             },
         }

@@ -28,7 +28,7 @@ impl RedisSession {
             Some(redirect) => redirect.node,
             None => match self.route(id) {
                 Route::To(node) => node,
-                Route::Nobody => return self.wait_a_moment(now, id),
+                Route::NoNode => return self.wait_a_moment(now, id),
                 Route::Unknown => return self.fail(now, id),
             },
         };

@@ -369,7 +369,7 @@ fn what_has_to_be_changed_is_said_at_the_start_without_the_password() {
 }
 
 #[test]
-fn counted_here_while_the_engine_is_away_nobody_is_interrupted_either_way() {
+fn counted_here_while_the_engine_is_away_no_viewer_is_interrupted_either_way() {
     let fake = Fake::new();
     let store = store(&fake.url(), TIMEOUT, true);
     let mut worker = Worker::new(&store);
