@@ -14,7 +14,7 @@ Std only; about a minute.
 import argparse, base64, http.client, json, os, random, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
 LIMIT = 3
-USERS = 120
+USERS = [f"user{i}" for i in range(120)]
 
 
 def free_port():
@@ -89,7 +89,8 @@ class Cluster:
         self.processes[port] = subprocess.Popen(
             [self.server, "--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes",
              "--cluster-node-timeout", "2000", "--save", "", "--appendonly", "no", "--dir", folder,
-             "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", "--protected-mode", "no"],
+             "--cluster-require-full-coverage", "no", "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0",
+             "--protected-mode", "no"],
             stdout=open(os.path.join(folder, "log"), "wb"), stderr=subprocess.STDOUT)
 
     def answers(self, port):
@@ -158,6 +159,12 @@ class Cluster:
             a("CLUSTER", "SETSLOT", slot, "NODE", idb)
             for port in self.masters() - {source, target}:
                 Redis(port)("CLUSTER", "SETSLOT", slot, "NODE", idb)
+
+    def users_of(self, port):
+        """The users whose records this master holds."""
+        node = Redis(port)
+        slots = {s for r in node("CLUSTER", "SLOTS") if r[2][1] == port for s in range(r[0], r[1] + 1)}
+        return {user for user in USERS if node("CLUSTER", "KEYSLOT", f"t:{user}") in slots}
 
     def slots_with_keys(self, port, most):
         node = Redis(port)
@@ -293,8 +300,7 @@ class Test:
         seeds = ",".join(f"127.0.0.1:{port}" for port in self.cluster.ports[:2])
         url = f"redis://{seeds}?prefix=t:"
         self.instances = [Instance(self.arguments.binary, url, self.dir) for _ in range(2)]
-        users = [f"user{i}" for i in range(USERS)]
-        self.loads = [Load(self.instances, users[i::6]) for i in range(6)]
+        self.loads = [Load(self.instances, USERS[i::6]) for i in range(6)]
         for load in self.loads:
             load.start()
         self.phase("calm", 3, lambda: None, clean=True)
@@ -316,11 +322,14 @@ class Test:
             assert not load.failure, load.failure
 
     def phase(self, name, seconds, work, clean):
-        """Runs `work` under load; when it is over, what was acknowledged has to be there, unless a crash may lose some."""
+        """Runs `work` under load; when it is over, what was acknowledged has to be there, unless a crash may lose some.
+
+        `work` says who alone may be refused, if it can.
+        """
         for load in self.loads:
             load.lossy = not clean
         started = time.monotonic()
-        work()
+        concerned = work()
         time.sleep(seconds)
         self.check_loads()
         # Stop for a moment, and compare what was acknowledged with what is there.
@@ -341,9 +350,12 @@ class Test:
         calls = [call for load in self.loads for call in load.calls if call[0] >= started]
         statuses = {status for _, status, _, _ in calls}
         assert statuses <= {200, 201, 404, 409, 410, 503}, statuses
-        refused = sorted(at for at, status, _, _ in calls if status == 503)
+        refused = [user for _, status, _, user in calls if status == 503]
         outage = max((b for b in self.outages(calls)), default=0)
         assert not (name == "calm" and refused), f"{len(refused)} were refused while nothing happened"
+        if concerned is not None:
+            others = [user for user in refused if user not in concerned]
+            assert not others, f"{name}: {len(others)} requests of {len(set(others))} users of other masters were refused"
         self.table.append((name, len(calls), len(refused), outage, 1000 * max(took for _, _, took, _ in calls), lost))
         fresh = []
         for load in self.loads:
@@ -375,6 +387,7 @@ class Test:
 
     def hang(self):
         master = sorted(self.cluster.masters())[-1]
+        concerned = self.cluster.users_of(master)
         self.cluster.processes[master].send_signal(signal.SIGSTOP)
         try:
             began = time.monotonic()
@@ -388,6 +401,7 @@ class Test:
         finally:
             self.cluster.processes[master].send_signal(signal.SIGCONT)
         time.sleep(1)
+        return concerned
 
     def other_masters(self, hung):
         port = next(port for port in self.cluster.alive() if port != hung)
@@ -400,13 +414,15 @@ class Test:
         with_replica = [m for m in self.cluster.masters() if self.cluster.replica_of(m)]
         assert with_replica, "no master has a replica"
         victim = sorted(with_replica)[0]
+        concerned = self.cluster.users_of(victim)
         self.cluster.processes[victim].kill()
         self.cluster.processes[victim].wait()
         self.cluster.wait(lambda: len(self.other_masters(victim)) >= 3, "another has taken over")
         self.wait_until_served()
+        return concerned
 
     def wait_until_served(self):
-        probe = Load(self.instances, [f"user{i}" for i in range(USERS)])
+        probe = Load(self.instances, USERS)
         started = time.monotonic()
         while True:
             statuses = {probe.call("GET", user, "/")[0] for user in probe.users}

