@@ -147,6 +147,11 @@ impl Exchange {
         matches!(self.plan, Plan::Ask(_))
     }
 
+    /// Whether the store has still to carry it out.
+    pub fn is_awaited(&self, turn: &Turn) -> bool {
+        matches!(self.plan, Plan::Ask(entry) if turn.batch.awaits(entry))
+    }
+
     /// Whether the store has done more for it than to renew a lease.
     pub fn has_full_change(&self, turn: &Turn) -> bool {
         let Plan::Ask(at) = self.plan else { return false };

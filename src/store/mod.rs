@@ -82,7 +82,7 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// One worker's way to a store.
+/// One worker's way to a store. It bounds how much it has waiting: what is too much is left unavailable at once.
 pub trait Session: Send {
     /// Carries a turn's commands out. A session never blocks: a batch that has to wait is taken out of `batch`, which is
     /// left empty, and comes back from [`Session::complete`] with its ticket.
@@ -93,9 +93,15 @@ pub trait Session: Send {
 
     /// A parked batch that is done, in any order; what is late is given up, and comes back with what it has. Called
     /// until there is none: after `ready`, after the waker was used, and at the deadline.
+    ///
+    /// A batch may come as often as a part of it is done. While some of it is [awaited](Batch::awaited), it goes back by
+    /// [`Session::take_back`] before the session is asked anything else.
     fn complete(&mut self, _now: Timestamp, _registry: &mut dyn Registry) -> Option<Batch> {
         None
     }
+
+    /// Takes a batch back of which [`Session::complete`] has shown a part.
+    fn take_back(&mut self, _batch: Batch) {}
 
     /// The ticket of a batch that was [`Submitted::Pending`], and whether its changes are kept. Called as
     /// [`Session::complete`] is.

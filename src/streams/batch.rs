@@ -252,6 +252,9 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// What the outcomes name.
     pub findings: Findings,
+    /// Of each entry, whether it is still to be carried out. Empty once all are: only an engine that gives a batch back in
+    /// parts fills it.
+    pub awaited: Vec<bool>,
 }
 
 impl Batch {
@@ -266,6 +269,11 @@ impl Batch {
         for entry in self.entries.iter_mut().filter(|entry| !entry.command.action.is_question()) {
             entry.outcome = Outcome::default();
         }
+    }
+
+    /// Whether this entry is still to be carried out.
+    pub fn awaits(&self, entry: u32) -> bool {
+        self.awaited.get(entry as usize) == Some(&true)
     }
 
     /// Whether a command has done more than to renew a lease.

@@ -79,8 +79,11 @@ impl Driver {
                     }
                 }
                 Submitted::Parked => {
-                    if let Some(batch) = session.complete(now, sources) {
-                        return batch;
+                    while let Some(batch) = session.complete(now, sources) {
+                        if batch.awaited.is_empty() {
+                            return batch;
+                        }
+                        session.take_back(batch);
                     }
                 }
             }

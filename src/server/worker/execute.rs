@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            submit ── Done ─────────────────────────────────▶ respond
-//! execute ──▶   └──── Parked ──▶ park ···▶ complete ──────────▶ respond
+//! execute ──▶   └──── Parked ──▶ park ···▶ complete, in parts ─▶ respond
 //!    │          └── Pending ──▶ park what changes ···▶ kept ───▶ respond
 //!    └──────▶ ask the observer ──▶ park ···▶ message Observed ─▶ respond
 //! ```
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::work::Work;
 use super::{Handle, MAX_OUT, Worker};
 use crate::app::counters::Counter;
-use crate::app::{Exchange, View};
+use crate::app::{Exchange, Turn, View};
 use crate::server::shared::Question;
 use crate::store::Submitted;
 
@@ -64,25 +64,12 @@ impl Worker {
         self.work = rest;
     }
 
-    /// Parks the requests whose changes the engine has yet to keep, and answers those of connections that have none: a
-    /// heartbeat does not wait for a disk because another request of its turn does.
+    /// Parks the requests whose changes the engine has yet to keep, and answers the others: a heartbeat does not wait for a
+    /// disk because another request of its turn does.
     fn park_changed(&mut self) {
         let mut work = std::mem::take(&mut self.work);
-        self.time.micros = self.time.clock.micros();
-        let (mut at, mut parked) = (0, 0);
-        while let Some(group) = work.exchanges[at..].chunk_by(|(a, _), (b, _)| a == b).next() {
-            let end = at + group.len();
-            if group.iter().any(|(_, exchange)| exchange.has_full_change(&work.turn)) {
-                self.connections.deadlines.end(group[0].0);
-                work.exchanges.copy_within(at..end, parked);
-                parked += end - at;
-            } else {
-                self.respond_to(group, &work);
-            }
-            at = end;
-        }
-        work.exchanges.truncate(parked);
-        self.write_all();
+        self.respond_unless(&mut work, Exchange::has_full_change);
+        work.exchanges.iter().for_each(|(handle, _)| self.connections.deadlines.end(*handle));
         self.engine.park(&mut work);
         self.work = work;
     }
@@ -124,6 +111,11 @@ impl Worker {
         loop {
             let (engine, poller) = (&mut self.engine, &mut self.connections.poller);
             match catch_unwind(AssertUnwindSafe(|| engine.complete(now, poller))) {
+                Ok(Some(mut work)) if !work.turn.batch.awaited.is_empty() => {
+                    // Those whose part of the engine has answered do not wait for a part that is slow, or hangs.
+                    self.respond_unless(&mut work, Exchange::is_awaited);
+                    self.engine.park_rest(work);
+                }
                 Ok(Some(work)) => {
                     let work = self.respond(work);
                     self.engine.recycle(work);
@@ -152,6 +144,24 @@ impl Worker {
         self.write_all();
         work.clear();
         work
+    }
+
+    /// Responds to the connections none of whose requests `waits`, and leaves the others in `work`.
+    fn respond_unless(&mut self, work: &mut Work, waits: fn(&Exchange, &Turn) -> bool) {
+        self.time.micros = self.time.clock.micros();
+        let (mut at, mut left) = (0, 0);
+        while let Some(group) = work.exchanges[at..].chunk_by(|(a, _), (b, _)| a == b).next() {
+            let end = at + group.len();
+            if group.iter().any(|(_, exchange)| waits(exchange, &work.turn)) {
+                work.exchanges.copy_within(at..end, left);
+                left += end - at;
+            } else {
+                self.respond_to(group, work);
+            }
+            at = end;
+        }
+        work.exchanges.truncate(left);
+        self.write_all();
     }
 
     /// Encodes the responses of one connection.

@@ -14,8 +14,6 @@ use crate::store::{Interest, Registry, Session, Submitted};
 use crate::streams::batch::Batch;
 use crate::time::Timestamp;
 
-/// How many turns of a worker wait for a slow engine at most. Beyond, commands are answered 503 at once.
-pub const MAX_PARKED: usize = 64;
 /// How many empty turns are kept for the next to be parked.
 const MAX_SPARE: usize = 4;
 
@@ -62,8 +60,7 @@ impl Engine {
 
     /// Has the commands carried out. Unless they are done, their work, or a part of it, has to be parked.
     pub fn submit(&mut self, now: Timestamp, batch: &mut Batch, poller: &mut Poller) -> Submitted {
-        if batch.entries.is_empty() || self.submitted >= MAX_PARKED {
-            // Commands that were not asked say `Unavailable`.
+        if batch.entries.is_empty() {
             return Submitted::Done;
         }
         batch.ticket = self.next_ticket;
@@ -103,7 +100,8 @@ impl Engine {
         self.deadline = self.session.deadline();
     }
 
-    /// Work whose commands the session has carried out or given up, or whose changes it has kept or lost.
+    /// Work whose commands the session has carried out or given up, all or some of them, or whose changes it has kept or
+    /// lost.
     pub fn complete(&mut self, now: Timestamp, poller: &mut Poller) -> Option<Work> {
         // Work that is parked no longer was taken back when the session panicked, and is not counted either.
         while let Some((ticket, kept)) = self.session.kept() {
@@ -124,7 +122,18 @@ impl Engine {
                 work.turn.batch = batch;
                 return Some(work);
             }
+            if !batch.awaited.is_empty() {
+                self.session.take_back(batch);
+            }
         }
+    }
+
+    /// Parks what is left of work of which the session has carried out a part.
+    pub fn park_rest(&mut self, mut work: Work) {
+        let batch = std::mem::take(&mut work.turn.batch);
+        self.parked.insert(batch.ticket, work);
+        self.submitted += 1;
+        self.session.take_back(batch);
     }
 
     /// Whether the session has anything to complete: a batch, or work of its own whose time has come.

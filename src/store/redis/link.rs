@@ -122,9 +122,9 @@ impl Link {
         Ok(())
     }
 
-    /// Whether an answer is awaited.
-    pub fn is_idle(&self) -> bool {
-        self.pending.is_empty()
+    /// How many answers are awaited.
+    pub fn owes(&self) -> usize {
+        self.pending.len()
     }
 
     /// Sends what there is, as far as it goes now.

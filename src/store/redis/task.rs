@@ -74,6 +74,8 @@ pub struct Parked {
     pub tasks: Vec<u32>,
     /// How many of them are not done.
     pub left: usize,
+    /// Whether some are done that the worker does not know of.
+    pub has_news: bool,
     /// By when it is given back.
     pub deadline: Timestamp,
 }

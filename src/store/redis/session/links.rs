@@ -132,7 +132,7 @@ impl RedisSession {
             if link.time_due.is_some_and(|due| due <= now.steady) {
                 self.close(node, registry);
             } else if link.ask_time_at <= now.steady {
-                let is_unused = link.is_idle() && link.used_at + UNUSED <= now.steady;
+                let is_unused = link.owes() == 0 && link.used_at + UNUSED <= now.steady;
                 if is_unused && !self.map.owners.contains(&node) {
                     self.take_link(node).map(|link| link.close(registry));
                 } else {

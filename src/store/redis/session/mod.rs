@@ -7,6 +7,8 @@
 //!                 MOVED, ASK, lost    └─────────────────────┘          past the deadline: unavailable
 //! ```
 //!
+//! A batch is given back as often as some of it is done, so that no user waits for another's node.
+//!
 //! *Invariant:* nothing here waits. A batch is given back when its deadline has come, whatever has happened by then.
 
 use std::collections::VecDeque;
@@ -30,6 +32,9 @@ mod tasks;
 const MOST_TRIES: u8 = 32;
 /// How long a command waits before it is sent again to a Cluster that is changing.
 const MOMENT: Millis = Millis::from_millis(15);
+/// How many answers a node may owe. A core of an engine gives so many in some 60 ms: of one that owes more, further ones
+/// would be late.
+const MOST_OWED: usize = 8192;
 /// How much memory a task keeps for the next one's records.
 const MOST_KEPT: usize = 4096;
 /// How often the connections are looked at.
@@ -53,7 +58,10 @@ pub struct RedisSession {
     free_parked: Vec<u32>,
     /// The parked batches, the oldest first; some may have been given back already.
     by_age: VecDeque<(Timestamp, u32)>,
+    /// The parked batches of which something is done that was not shown yet.
     done: VecDeque<u32>,
+    /// The parked batch of which a part is being shown.
+    lent: Option<u32>,
     /// Tasks that wait, in no order.
     waiting: Vec<u32>,
     /// When those are to be looked at although nothing has happened.
@@ -72,9 +80,6 @@ enum Slot {
     None,
     /// The connector has been asked for one.
     Wanted,
-    /// The same, after an answer was late in a Cluster: until the node has shown that it answers, its commands are not
-    /// kept waiting, for those of other nodes in the same batch would wait with them.
-    Suspect,
     Open(Box<Link>),
 }
 
@@ -114,6 +119,7 @@ impl RedisSession {
             free_parked: Vec::new(),
             by_age: VecDeque::new(),
             done: VecDeque::new(),
+            lent: None,
             waiting: Vec::new(),
             retry_at: None,
             look_at: Timestamp::default(),
@@ -134,6 +140,7 @@ impl RedisSession {
         parked.sort();
         parked.tasks.clear();
         parked.deadline = now.steady + self.shared.timeout;
+        parked.batch.awaited.resize(parked.batch.entries.len(), true);
         let mut from = 0;
         while from < parked.order.len() {
             let entries = parked.group(from);
@@ -211,9 +218,6 @@ impl RedisSession {
         for task in self.parked[id as usize].tasks.clone() {
             if let Place::Sent(node) = self.tasks[task as usize].place {
                 self.close(node, registry);
-                if !self.map.is_single() && matches!(self.slot(node), Slot::Wanted) {
-                    *self.slot(node) = Slot::Suspect;
-                }
             }
             if self.tasks[task as usize].place != Place::Free {
                 self.counters.bump(Count::TimeOuts);
@@ -224,10 +228,17 @@ impl RedisSession {
         self.refresh();
     }
 
-    /// Gives a batch back that is done.
+    /// Gives a batch back: for good if all of it is done.
     fn give_back(&mut self, id: u32) -> Batch {
-        self.free_parked.push(id);
-        std::mem::take(&mut self.parked[id as usize].batch)
+        let parked = &mut self.parked[id as usize];
+        parked.has_news = false;
+        if parked.left == 0 {
+            parked.batch.awaited.clear();
+            self.free_parked.push(id);
+        } else {
+            self.lent = Some(id);
+        }
+        std::mem::take(&mut parked.batch)
     }
 }
 
@@ -238,6 +249,7 @@ impl Session for RedisSession {
         let id = self.begin(now, batch);
         self.go_on(now, registry);
         if self.parked[id as usize].left > 0 {
+            // What is done of it already is shown by the next `complete`, which follows at once.
             return Submitted::Parked;
         }
         self.done.retain(|done| *done != id);
@@ -261,6 +273,12 @@ impl Session for RedisSession {
         self.give_up_late(now, registry);
         self.go_on(now, registry);
         self.done.pop_front().map(|id| self.give_back(id))
+    }
+
+    fn take_back(&mut self, batch: Batch) {
+        if let Some(id) = self.lent.take() {
+            self.parked[id as usize].batch = batch;
+        }
     }
 
     fn deadline(&self) -> Option<Timestamp> {

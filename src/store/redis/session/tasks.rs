@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::{MOMENT, MOST_TRIES, Now, RedisSession, Slot};
+use super::{MOMENT, MOST_OWED, MOST_TRIES, Now, RedisSession, Slot};
 use crate::codec::resp::{self, Reply};
 use crate::store::redis::cluster::{Refused, refused};
 use crate::store::redis::counters::Count;
@@ -34,10 +34,10 @@ impl RedisSession {
         };
         let is_down = self.is_down(node);
         match self.slot(node) {
+            Slot::Open(link) if link.owes() >= MOST_OWED => self.fail(now, id),
             Slot::Open(link) if link.engine_now(now.at).is_some() => self.send(now, id, node),
             // It is being connected, or asked for the time: then this is looked at again.
             Slot::Open(_) => self.wait(id),
-            Slot::Suspect => self.fail(now, id),
             _ if is_down => {
                 self.want(node);
                 self.fail(now, id);
@@ -137,9 +137,14 @@ impl RedisSession {
         task.place = Place::Free;
         let parked_id = task.parked;
         let parked = &mut self.parked[parked_id as usize];
+        for at in task.entries.clone() {
+            parked.batch.awaited[parked.order[at] as usize] = false;
+        }
         parked.left -= 1;
         if parked.left == 0 {
             self.free_tasks.append(&mut parked.tasks);
+        }
+        if !std::mem::replace(&mut parked.has_news, true) {
             self.done.push_back(parked_id);
         }
     }

@@ -116,7 +116,13 @@ impl Worker {
         std::thread::sleep(Duration::from_millis(1));
         let now = self.now();
         (0..4).for_each(|key| self.session.ready(now, key, &mut AllReady));
-        self.session.complete(now, &mut AllReady)
+        while let Some(batch) = self.session.complete(now, &mut AllReady) {
+            if batch.awaited.is_empty() {
+                return Some(batch);
+            }
+            self.session.take_back(batch);
+        }
+        None
     }
 
     /// Turns until something holds.
@@ -255,6 +261,69 @@ fn a_cluster_is_found_and_each_key_goes_to_its_node() {
     let mut worker = Worker::new(&patient(&b.url()));
     assert_eq!(worker.run(&[("joe", "x", START), ("ann", "x", START)]), [(Verdict::Started, 1); 2]);
     assert_eq!((a.asked("EVAL"), b.asked("EVAL")), (1, 1));
+}
+
+#[test]
+fn no_user_waits_for_another_users_node() {
+    let (a, b) = (Fake::new(), Fake::new());
+    cluster(&a, &b);
+    let store = impatient(&a.url());
+    let mut worker = Worker::new(&store);
+    for user in ["joe", "ann"] {
+        assert_eq!(worker.surely(user, "x", START), Verdict::Started);
+    }
+    a.set_rule(|call| if call.is("EVAL") { Act::Silence } else { Act::Normal });
+    let began = Instant::now();
+    let mut batch = Batch::default();
+    for user in ["ann", "joe"] {
+        let (user, key) = (batch.arena.add(user.as_bytes()), batch.arena.add(b"x"));
+        batch.push(Command { user, key, limit: 3, action: BEAT });
+    }
+    assert_eq!(worker.session.submit(worker.now(), &mut batch, &mut AllReady), Submitted::Parked);
+    let batch = loop {
+        let now = worker.now();
+        (0..4).for_each(|key| worker.session.ready(now, key, &mut AllReady));
+        if let Some(batch) = worker.session.complete(now, &mut AllReady) {
+            break batch;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert!(began.elapsed() < TIMEOUT / 2, "{:?}", began.elapsed());
+    assert_eq!(
+        (&batch.awaited[..], batch.entries[0].outcome.verdict),
+        (&[false, true][..], Verdict::Renewed)
+    );
+    worker.session.take_back(batch);
+    let batch = worker.wait().expect("it is given up");
+    is_about_the_timeout(began);
+    let verdicts = batch.entries.iter().map(|entry| entry.outcome.verdict);
+    assert!(verdicts.eq([Verdict::Renewed, Verdict::Unavailable]));
+}
+
+#[test]
+fn a_node_that_owes_very_many_answers_gets_no_more_commands() {
+    let (a, b) = (Fake::new(), Fake::new());
+    cluster(&a, &b);
+    let store = patient(&a.url());
+    let mut worker = Worker::new(&store);
+    for user in ["joe", "ann"] {
+        assert_eq!(worker.surely(user, "x", START), Verdict::Started);
+    }
+    a.set_rule(|_| Act::Silence);
+    let mut batch = Batch::default();
+    let is_of_a = |user: &&String| {
+        super::cluster::slot(format!("streamer:{user}").as_bytes()) <= super::cluster::slot(b"streamer:joe")
+    };
+    let users = (0..).map(|i| format!("user{i}"));
+    for user in users.filter(|user| is_of_a(&user)).take(8192) {
+        let (user, key) = (batch.arena.add(user.as_bytes()), batch.arena.add(b"x"));
+        batch.push(Command { user, key, limit: 3, action: START });
+    }
+    assert_eq!(worker.session.submit(worker.now(), &mut batch, &mut AllReady), Submitted::Parked);
+    let began = Instant::now();
+    assert_eq!(worker.one("joe", "x", BEAT), Verdict::Unavailable);
+    assert_eq!(worker.one("ann", "x", BEAT), Verdict::Renewed);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[test]
