@@ -11,7 +11,7 @@ cannot be done, when what was acknowledged is gone after a clean fail-over, or w
 Std only; about a minute.
 """
 
-import argparse, base64, http.client, json, os, random, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import argparse, base64, http.client, json, os, random, selectors, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
 LIMIT = 3
 USERS = [f"user{i}" for i in range(120)]
@@ -289,6 +289,40 @@ class Load(threading.Thread):
             yield user, there
 
 
+class Salvo:
+    """Many connections whose requests come all at once, so that the server has users of all shards in each turn. Those of
+    the shard that hangs are left alone until they are answered; the others go on."""
+
+    def __init__(self, instance, users, hung_users):
+        self.selector, self.connections = selectors.DefaultSelector(), []
+        for user in users + hung_users:
+            connection = socket.create_connection(("127.0.0.1", instance.port))
+            credentials = base64.b64encode(f"{user}:x".encode()).decode()
+            request = f"GET /?id=v HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {credentials}\r\n\r\n".encode()
+            one = {"socket": connection, "request": request, "hung": user in hung_users, "sent": None}
+            self.connections.append(one)
+            self.selector.register(connection, selectors.EVENT_READ, one)
+
+    def fire(self, seconds):
+        """How long each request on the other shards took, in order, and the statuses."""
+        took, statuses, until = [], set(), time.monotonic() + seconds
+        while time.monotonic() < until:
+            if all(one["hung"] or one["sent"] is None for one in self.connections):
+                for one in self.connections:
+                    if one["sent"] is None:
+                        one["sent"] = time.monotonic()
+                        one["socket"].sendall(one["request"])
+            for key, _ in self.selector.select(0.01):
+                # A response is small, and comes in one piece.
+                response, one = key.data["socket"].recv(65536), key.data
+                assert response.startswith(b"HTTP/1.1 ") and response.endswith(b"}"), response
+                if not one["hung"]:
+                    took.append(time.monotonic() - one["sent"])
+                    statuses.add(int(response[9:12]))
+                one["sent"] = None
+        return sorted(took), statuses
+
+
 class Test:
     def __init__(self, arguments):
         self.dir = tempfile.mkdtemp(prefix="streamer-cluster-")
@@ -388,8 +422,18 @@ class Test:
     def hang(self):
         master = sorted(self.cluster.masters())[-1]
         concerned = self.cluster.users_of(master)
+        elsewhere = [user for user in USERS if user not in concerned]
+        salvo = Salvo(self.instances[0], elsewhere[:40], sorted(concerned)[:20])
+        calm, _ = salvo.fire(1)
         self.cluster.processes[master].send_signal(signal.SIGSTOP)
         try:
+            # From the first moment: not only when the instance has found out.
+            took, statuses = salvo.fire(0.3)
+            p99 = lambda took: 1000 * took[len(took) * 99 // 100]
+            print(f"p99 of the other shards before a master hangs {p99(calm):.1f} ms, in the first 0.3 s {p99(took):.1f} ms, "
+                  f"the longest {1000 * took[-1]:.1f} ms")
+            assert statuses == {200}, f"users of other shards got {statuses}"
+            assert p99(took) < 100, "users of other shards waited for the one that hangs"
             began = time.monotonic()
             while time.monotonic() < began + 1.5:
                 longest = max(instance.health() for instance in self.instances)
