@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use streamer::config::CheckArgs;
 
-/// How long connecting, asking and answering may take, each.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long connecting, writing and each read may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks for the path; an answer with status 200 is a healthy server.
+/// Asks for the path; a response with status 200 is a healthy server.
 pub fn check(args: &CheckArgs) -> Result<(), String> {
     let CheckArgs { authority, path } = args;
     let failed = |what: &str, error: std::io::Error| format!("{what} http://{authority}{path}: {error}");
     let mut stream = connect(authority).map_err(|error| failed("cannot connect to", error))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(|error| failed("cannot ask", error))?;
-    let mut answer = Vec::new();
-    stream.take(64 * 1024).read_to_end(&mut answer).map_err(|error| failed("no answer from", error))?;
-    let line = answer.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let mut response = Vec::new();
+    stream.take(64 * 1024).read_to_end(&mut response).map_err(|error| failed("no response from", error))?;
+    let line = response.split(|&byte| byte == b'\r').next().unwrap_or_default();
     match line.strip_prefix(b"HTTP/1.1 200 ") {
         Some(_) => Ok(()),
         None => Err(format!("http://{authority}{path} answered `{}`", String::from_utf8_lossy(line))),
@@ -35,10 +35,10 @@ pub fn first_process() -> Vec<String> {
 fn connect(authority: &str) -> std::io::Result<TcpStream> {
     let mut last = std::io::ErrorKind::AddrNotAvailable.into();
     for address in authority.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, TIMEOUT) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
                 return Ok(stream);
             }
             Err(error) => last = error,

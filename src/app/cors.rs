@@ -1,6 +1,6 @@
-//! Scripts of other origins (Fetch Standard section 3.2): which may read an answer, and what a preflight grants them.
+//! Scripts of other origins (Fetch Standard section 3.2): which may read a response, and what a preflight grants them.
 //!
-//! Without `--cors` nothing here is done. With it every answer can be read, those that refuse a request among them, so
+//! Without `--cors` nothing here is done. With it every response can be read, those that refuse a request among them, so
 //! that a player can say what is wrong.
 
 use super::App;

@@ -140,7 +140,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Every answer, in the order of the enum, with its label.
+    /// Every kind, in the order of the enum, with its label.
     pub const ALL: [(Self, &str); 3] =
         [(Self::ByPolicy, "refuse"), (Self::ByName, "replace"), (Self::Reported, "report")];
 }
@@ -206,17 +206,17 @@ impl Counters {
         self.add(counter, label, 1);
     }
 
-    /// Counts one answer and how long it took.
-    pub fn answered(&self, method: Method, status: Status, micros: u64) {
+    /// Counts one response and how long it took.
+    pub fn count_response(&self, method: Method, status: Status, micros: u64) {
         self.bump(Counter::Requests, method as usize * Status::COUNT + status as usize);
         self.bump(Counter::Durations, bucket(micros));
         self.add(Counter::Durations, BOUNDS.len() + 1, micros);
     }
 
     /// Counts what became of a command.
-    pub fn decided(&self, Entry { command, outcome }: &Entry) {
+    pub fn count_outcome(&self, Entry { command, outcome }: &Entry) {
         let Outcome { verdict, notes, .. } = *outcome;
-        self.asked(command, outcome);
+        self.count_start(command, outcome);
         match verdict {
             Verdict::Started => self.bump(Counter::Admissions, 0),
             Verdict::Full => {
@@ -237,7 +237,7 @@ impl Counters {
     }
 
     /// Counts a start, let in or not, under how many streams the user would have played with it.
-    fn asked(&self, command: &Command, outcome: &Outcome) {
+    fn count_start(&self, command: &Command, outcome: &Outcome) {
         let playing = match (outcome.verdict, outcome.excess) {
             (Verdict::Started, 0) => outcome.count,
             (Verdict::Renewed, 0) if outcome.notes.adopted => outcome.count,
@@ -336,10 +336,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_and_decisions_are_counted_where_they_belong() {
+    fn responses_and_outcomes_are_counted_where_they_belong() {
         let counters = Counters::default();
-        counters.answered(Method::Patch, Status::Gone, 30);
-        counters.answered(Method::Patch, Status::Gone, 40);
+        counters.count_response(Method::Patch, Status::Gone, 30);
+        counters.count_response(Method::Patch, Status::Gone, 40);
         let start = |replace| Action::Start { position: None, replace, switch: false };
         let notes = Notes { over_limit: true, replaced: 2, expired: 3, ..Notes::default() };
         let adopted = Notes { adopted: true, ..Notes::default() };
@@ -354,7 +354,7 @@ mod tests {
         ] {
             let (user, key) = Default::default();
             let command = Command { user, key, limit: 3, action: start(replace) };
-            counters.decided(&Entry {
+            counters.count_outcome(&Entry {
                 command,
                 outcome: Outcome { verdict, excess, count: 2, notes, ..Outcome::default() },
             });

@@ -1,4 +1,4 @@
-//! The access log: one line a request, from its arrival to its answer.
+//! The access log: one line a request, from its arrival to its response.
 //!
 //! ```text
 //! 2026-11-23T12:00:00.123Z 127.0.0.1:52514 public 9f3c01aa5b7d2e6000000001 "POST /?id=V" "alice" 201 - 1 85us
@@ -42,13 +42,13 @@ pub struct Line<'a> {
     pub request: &'a [u8],
     /// Who asked; empty when that is not known.
     pub user: &'a [u8],
-    /// What it was answered.
+    /// The status of its response.
     pub status: Status,
     /// What was wrong with it, before any store was asked.
     pub problem: Option<Problem>,
-    /// How many streams the user plays; None where the answer does not say.
+    /// How many streams the user plays; None where no store was asked.
     pub count: Option<u32>,
-    /// From the first byte in to the answer, in microseconds.
+    /// From its first byte to its response, in microseconds.
     pub micros: u64,
     /// `traceparent`; empty when absent.
     pub traceparent: &'a [u8],
@@ -178,7 +178,8 @@ fn side(side: Side) -> &'static [u8] {
     }
 }
 
-/// Appends address and port, if it has one: of who stands behind a proxy the address alone is known. IPv4 by hand: there is one in every line, and formatting would be the dearest part of it.
+/// Appends address and port. Of a client behind a proxy the address alone is known. IPv4 is written by hand: there is one
+/// in every line, and formatting would be the dearest part of it.
 pub fn write_peer(peer: SocketAddr, out: &mut Vec<u8>) {
     let SocketAddr::V4(peer) = peer else {
         // Writing to a vector cannot fail.

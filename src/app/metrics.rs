@@ -96,7 +96,7 @@ mod tests {
     fn writes_every_family_once_and_buckets_that_add_up() {
         let counters = Counters::default();
         for micros in [3, 25, 30_000_000] {
-            counters.answered(Method::Get, Status::Ok, micros);
+            counters.count_response(Method::Get, Status::Ok, micros);
         }
         counters.add(Counter::Received, 0, 1 << 50);
         let census = Census { users: [1, 2, 3, 4, 5, 0, 0, 0, 6], ..Census::default() };

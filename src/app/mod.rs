@@ -1,9 +1,9 @@
-//! What a request means: a [`Request`] becomes a [`Command`] or an answer, and an [`Outcome`] becomes an answer.
+//! What a request means: a [`Request`] becomes a [`Command`] or a response, and an [`Outcome`] becomes a response.
 //!
 //! ```text
 //!            routes ──▶ auth ──▶ query ──▶ body
-//! Request ─────────────────────────────────────▶ Plan::Ask(command) ──store──▶ Outcome ──answer──▶ bytes
-//!               └──────── refused? ────────────▶ Plan::Reply(problem) ────────────────────answer──▶ bytes
+//! Request ─────────────────────────────────────▶ Plan::Ask(command) ──store──▶ Outcome ──response──▶ bytes
+//!               └──────── refused? ────────────▶ Plan::Reply(problem) ────────────────────response──▶ bytes
 //! ```
 //!
 //! An [`App`] is one worker's view of it all: the settings that it shares with the others, and the counters, request ids
@@ -58,7 +58,7 @@ use std::sync::Arc;
 
 use crate::codec::template::Template;
 use crate::http::conn::Request;
-use crate::http::encode::{CONTINUE, CommonFields, Persistence};
+use crate::http::encode::{CONTINUE, CommonFields, Persistence, ResponseStart};
 use crate::http::forwarded::Proxies;
 use crate::http::origin::Origins;
 use crate::http::status::Status;
@@ -90,13 +90,13 @@ pub struct Settings {
     pub when_full: WhenFull,
     /// Where a player goes next.
     pub endpoint: Template,
-    /// Whose scripts may read the answers.
+    /// Whose scripts may read the responses.
     pub cors: Option<Origins>,
     /// From which peers it is believed who the client is.
     pub proxies: Proxies,
     /// How requests are logged; None for not at all.
     pub log: Option<log::Format>,
-    /// Whether anybody looks at the latest events.
+    /// Whether the latest events are kept, for the page.
     pub keep_recent: bool,
 }
 
@@ -117,7 +117,7 @@ pub fn render(view: View, snapshot: &Snapshot, settings: &Settings) -> Vec<u8> {
     out
 }
 
-/// How many streams an answer may list and still count as short: some ten kilobytes at the worst.
+/// How many streams a response may list and still count as short: some ten kilobytes at the worst.
 const LONG_LIST: u32 = 16;
 
 /// One worker's view of the application.
@@ -131,7 +131,7 @@ pub struct App {
     recent: Arc<Recent>,
     usage: Arc<Usage>,
     ids: RequestIds,
-    /// The fields that all answers of a second share, for each [`Side`].
+    /// The fields that all responses of a second share, for each [`Side`].
     common: [CommonFields; 2],
     now: Now,
     /// The steady clock at the beginning of the turn, in microseconds.
@@ -206,7 +206,7 @@ impl App {
             // What follows a CONNECT would be meant for the server that the client believes to be connected to.
             _ if head.method == Method::Connect => Persistence::Close,
             (false, _) => Persistence::Close,
-            (true, Version::Http10) => Persistence::KeepSaid,
+            (true, Version::Http10) => Persistence::KeepAlive,
             (true, Version::Http11) => Persistence::Keep,
         };
         let user = match plan {
@@ -308,7 +308,7 @@ impl App {
         out: &mut Vec<u8>,
     ) {
         let persistence = if close { Persistence::Close } else { exchange.persistence };
-        let mut start = response::ResponseStart {
+        let mut start = ResponseStart {
             out,
             common: &self.common[exchange.source.side as usize],
             origin: turn.texts.get(exchange.origin),
@@ -338,13 +338,13 @@ impl App {
     fn record(&mut self, exchange: &Exchange, status: Status, micros: u64, turn: &Turn) {
         let Turn { batch, texts } = turn;
         let took = micros.saturating_sub(exchange.source.arrived);
-        self.counters.answered(exchange.method, status, micros.saturating_sub(exchange.complete));
+        self.counters.count_response(exchange.method, status, micros.saturating_sub(exchange.complete));
         let (mut count, mut user) = (None, texts.get(exchange.user));
         if let Plan::Ask(entry) = exchange.plan {
             let entry = &batch.entries[entry as usize];
             let outcome = &entry.outcome;
             (count, user) = (Some(outcome.count), batch.arena.get(entry.command.user));
-            self.counters.decided(entry);
+            self.counters.count_outcome(entry);
             if matches!(outcome.verdict, Verdict::Started | Verdict::Full) {
                 self.usage.note(self.now.wall, batch.arena.get(entry.command.user), outcome.count);
             }

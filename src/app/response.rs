@@ -1,4 +1,4 @@
-//! Outcomes and sayings as answers: status, fields and JSON, written straight into the connection's output.
+//! Outcomes and replies as responses: status, fields and JSON, written straight into the connection's output.
 //!
 //! *Invariant:* `endpoint` is null exactly where `canWatch` is false, or where no single stream is meant.
 
@@ -6,7 +6,7 @@ use super::exchange::Noted;
 use super::problem::{self, Problem};
 use super::{Readiness, Reply, Settings, View, endpoint, metrics, page};
 use crate::codec::{decimal, json};
-use crate::http::encode::{CommonFields, Persistence, Response};
+use crate::http::encode::{Response, ResponseStart};
 use crate::http::status::Status;
 use crate::streams::arena::Arena;
 use crate::streams::batch::{
@@ -15,23 +15,6 @@ use crate::streams::batch::{
 use crate::time::Millis;
 
 const JSON: &str = "application/json";
-
-/// All that an answer begins with but its status.
-pub(super) struct ResponseStart<'a> {
-    pub(super) out: &'a mut Vec<u8>,
-    pub(super) common: &'a CommonFields,
-    pub(super) origin: &'a [u8],
-    pub(super) request_id: &'a [u8],
-    pub(super) persistence: Persistence,
-    pub(super) head_only: bool,
-}
-
-impl ResponseStart<'_> {
-    fn status(&mut self, status: Status) -> Response<'_> {
-        let Self { common, origin, request_id, persistence, head_only, .. } = *self;
-        Response::begin(self.out, status, common, origin, request_id, persistence, head_only)
-    }
-}
 
 /// Who reads a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,18 +36,18 @@ pub(super) fn outcome(
     let Entry { command, outcome } = entry;
     let key = batch.arena.get(command.key);
     let status = status(entry);
-    let mut answer = start.status(status);
+    let mut response = start.status(status);
     match outcome.verdict {
         Verdict::Started | Verdict::Renewed if status == Status::NoContent => {
-            answer.field_with("X-Stream-Count", |out| decimal::write(outcome.count.into(), out));
-            answer.field_with("X-Stream-Limit", |out| decimal::write(command.limit.into(), out));
-            answer.without_body();
+            response.field_with("X-Stream-Count", |out| decimal::write(outcome.count.into(), out));
+            response.field_with("X-Stream-Limit", |out| decimal::write(command.limit.into(), out));
+            response.without_body();
         }
         Verdict::Started | Verdict::Renewed | Verdict::Info | Verdict::Ended => {
             if status == Status::Created {
-                answer.field_with("Location", |out| endpoint::write_location(key, out));
+                response.field_with("Location", |out| endpoint::write_location(key, out));
             }
-            answer.body(JSON, |out| {
+            response.body(JSON, |out| {
                 out.push(b'{');
                 three_members(settings, key, outcome, out);
                 match outcome.verdict {
@@ -78,7 +61,7 @@ pub(super) fn outcome(
                 out.push(b'}');
             });
         }
-        _ => refusal(answer, settings, entry, batch, status),
+        _ => refusal(response, settings, entry, batch, status),
     }
     status
 }
@@ -99,15 +82,15 @@ fn status(Entry { command, outcome }: &Entry) -> Status {
     }
 }
 
-/// Writes a command's problem, with the members that a client looks for in every answer.
-fn refusal(mut answer: Response, settings: &Settings, entry: &Entry, batch: &Batch, status: Status) {
+/// Writes a command's problem, with the members that a client looks for in every response.
+fn refusal(mut response: Response, settings: &Settings, entry: &Entry, batch: &Batch, status: Status) {
     let Entry { command, outcome } = entry;
     if outcome.verdict == Verdict::Unavailable {
-        answer.field("Retry-After", b"1");
+        response.field("Retry-After", b"1");
     } else if outcome.wait > Millis::ZERO {
-        answer.field_with("Retry-After", |out| decimal::write(outcome.wait.secs_ceil(), out));
+        response.field_with("Retry-After", |out| decimal::write(outcome.wait.secs_ceil(), out));
     }
-    answer.body(problem::MEDIA_TYPE, |out| {
+    response.body(problem::MEDIA_TYPE, |out| {
         problem::begin(status, |out| detail(entry, batch, out), out);
         if outcome.verdict != Verdict::Unavailable {
             out.push(b',');
@@ -287,9 +270,9 @@ pub(super) fn reply(
         Reply::Problem(problem) => return self::problem(start, problem),
         Reply::Ready if !readiness.is_ready() => return self::problem(start, Problem::Stopping),
         Reply::Options(allow) => {
-            let mut answer = start.status(Status::NoContent);
-            answer.field("Allow", allow.as_bytes());
-            answer.without_body();
+            let mut response = start.status(Status::NoContent);
+            response.field("Allow", allow.as_bytes());
+            response.without_body();
             return Status::NoContent;
         }
         Reply::Preflight(allow, names) => {
@@ -300,11 +283,11 @@ pub(super) fn reply(
             start.status(Status::Ok).body("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
         }
         Reply::Page => {
-            let mut answer = start.status(Status::Ok);
-            answer.field("Content-Security-Policy", page::POLICY.as_bytes());
-            answer.field("X-Content-Type-Options", b"nosniff");
-            answer.field("Referrer-Policy", b"no-referrer");
-            answer.body("text/html; charset=utf-8", |out| out.extend_from_slice(page::TEXT.as_bytes()));
+            let mut response = start.status(Status::Ok);
+            response.field("Content-Security-Policy", page::POLICY.as_bytes());
+            response.field("X-Content-Type-Options", b"nosniff");
+            response.field("Referrer-Policy", b"no-referrer");
+            response.body("text/html; charset=utf-8", |out| out.extend_from_slice(page::TEXT.as_bytes()));
         }
     }
     Status::Ok
@@ -323,37 +306,37 @@ pub(super) fn view(start: &mut ResponseStart, view: View, page: Option<&[u8]>) -
 
 /// Grants all methods, also those that the path lacks: only then can a script read the 405.
 fn preflight(start: &mut ResponseStart, allow: &str, names: &[u8]) {
-    let mut answer = start.status(Status::NoContent);
+    let mut response = start.status(Status::NoContent);
     if !allow.is_empty() {
-        answer.field("Allow", allow.as_bytes());
+        response.field("Allow", allow.as_bytes());
     }
     let usual = b"Authorization, Content-Type, X-Request-Id, traceparent";
-    answer.field("Access-Control-Allow-Methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-    answer.field("Access-Control-Allow-Headers", if names.is_empty() { usual } else { names });
-    answer.field("Access-Control-Max-Age", b"86400");
-    answer.without_body();
+    response.field("Access-Control-Allow-Methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    response.field("Access-Control-Allow-Headers", if names.is_empty() { usual } else { names });
+    response.field("Access-Control-Max-Age", b"86400");
+    response.without_body();
 }
 
 fn problem(start: &mut ResponseStart, problem: Problem) -> Status {
     let status = problem.status();
-    let mut answer = start.status(status);
+    let mut response = start.status(status);
     match problem {
         Problem::Credentials => {
-            answer.field("WWW-Authenticate", b"Basic realm=\"streamer\", charset=\"UTF-8\"");
+            response.field("WWW-Authenticate", b"Basic realm=\"streamer\", charset=\"UTF-8\"");
         }
         Problem::Method(allow) => {
-            answer.field("Allow", allow.as_bytes());
+            response.field("Allow", allow.as_bytes());
         }
         Problem::MediaType(accept) | Problem::ContentCoding(accept) => {
             let (name, media_types) = accept.field();
-            answer.field(name, media_types.as_bytes());
+            response.field(name, media_types.as_bytes());
         }
         Problem::NoCapacity | Problem::Stopping | Problem::Unobserved => {
-            answer.field("Retry-After", b"1");
+            response.field("Retry-After", b"1");
         }
         _ => {}
     }
-    answer.body(problem::MEDIA_TYPE, |out| {
+    response.body(problem::MEDIA_TYPE, |out| {
         problem::begin(status, |out| problem.detail(out), out);
         out.push(b'}');
     });

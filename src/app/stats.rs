@@ -148,8 +148,8 @@ mod tests {
             limit: 3,
         };
         let counters = Counters::default();
-        counters.answered(Method::Get, Status::Ok, 1);
-        counters.answered(Method::Head, Status::Forbidden, 26);
+        counters.count_response(Method::Get, Status::Ok, 1);
+        counters.count_response(Method::Head, Status::Forbidden, 26);
         let latest = vec![event.clone(), Event { id: None, device: None, ..event }];
         let measure = |family, kind, suffix, label: Option<(&'static str, &'static str)>, value| Measure {
             family,

@@ -1,8 +1,8 @@
 //! URI templates of the simplest kind (RFC 6570 level 1), with two names: `https://cdn.example.com/{id}/master.m3u8`.
 //!
-//! What is filled in must not name another host or path than the template does. So no placeholder stands before the
-//! path. And in the path a value of `.` or `..`, or one that is absent, is written as `-`: browsers take `%2E%2E` for `..` too (URL
-//! Standard, "double-dot URL path segment"), and nothing at all in `/{device}/{id}` would make `//V`, which names the
+//! What is filled in must not name another host or path than the template does. So no placeholder stands before the path.
+//! And in the path a value of `.` or `..`, or one that is absent, is written as `-`: browsers take `%2E%2E` for `..` too
+//! (URL Standard, "double-dot URL path segment"), and nothing at all in `/{device}/{id}` would make `//V`, which names the
 //! host V. In the query every value stands as it is, and an absent one is empty.
 //!
 //! A [`Template`] holds visible ASCII without `"` and `\`, and so does what is written from it: it may stand in a JSON

@@ -19,8 +19,7 @@ use crate::time::Millis;
 /// server: `check` alone asks for it.
 ///
 /// A flag wins over its variable, and an empty variable counts as none. A variable whose name begins with `STREAMER_` has
-/// to be an option's. A flag that says who gets in
-/// (`--open`, `--users`, `--secret`) wins over the variables of all three.
+/// to be an option's. A flag that says who gets in (`--open`, `--users`, `--secret`) wins over the variables of all three.
 ///
 /// # Errors
 ///

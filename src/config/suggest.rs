@@ -13,8 +13,8 @@ const SYNONYMS: [(&str, &[&str]); 9] = [
     ("log", &["verbose", "quiet", "debug", "log-format", "log-level"]),
 ];
 
-/// The name that was probably meant: what another program calls `written`, or else the nearest of those for which at most every
-/// third letter is wrong.
+/// The name that was probably meant: what another program calls `written`, or else the nearest of those for which at most
+/// every third letter is wrong.
 pub(super) fn closest<'a>(written: &str, names: &[&'a str]) -> Option<&'a str> {
     let meant = SYNONYMS.iter().find(|(_, others)| others.contains(&written)).map(|(name, _)| *name);
     if let Some(name) = names.iter().find(|name| Some(**name) == meant) {

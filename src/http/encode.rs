@@ -61,29 +61,31 @@ pub enum Persistence {
     /// It stays open, as 1.1 assumes.
     Keep,
     /// It stays open, which a 1.0 client has to be told.
-    KeepSaid,
+    KeepAlive,
     /// It closes behind this response.
     Close,
 }
 
-/// A response in the making: fields first, then the body or none.
-pub struct Response<'a> {
-    out: &'a mut Vec<u8>,
-    /// The request was a HEAD: the fields of the body, without the body.
-    head_only: bool,
+/// What a response begins with, all but its status.
+pub struct ResponseStart<'a> {
+    /// Where it is appended.
+    pub out: &'a mut Vec<u8>,
+    /// What it has in common with the others.
+    pub common: &'a CommonFields,
+    /// The origin whose scripts may read it; empty for none.
+    pub origin: &'a [u8],
+    /// The id of the request.
+    pub request_id: &'a [u8],
+    /// What becomes of the connection.
+    pub persistence: Persistence,
+    /// The request was a HEAD: the fields of the body are written, and the body is not.
+    pub head_only: bool,
 }
 
-impl<'a> Response<'a> {
-    /// Writes the status line and the fields that every response has. Scripts of `origin` may read it, unless that is empty.
-    pub fn begin(
-        out: &'a mut Vec<u8>,
-        status: Status,
-        common: &CommonFields,
-        origin: &[u8],
-        request_id: &[u8],
-        persistence: Persistence,
-        head_only: bool,
-    ) -> Self {
+impl ResponseStart<'_> {
+    /// Writes the status line and the fields that every response has.
+    pub fn status(&mut self, status: Status) -> Response<'_> {
+        let Self { out, common, origin, request_id, persistence, head_only } = self;
         out.extend_from_slice(status.line().as_bytes());
         out.extend_from_slice(&common.lines);
         if !origin.is_empty() {
@@ -95,12 +97,20 @@ impl<'a> Response<'a> {
         out.extend_from_slice(request_id);
         out.extend_from_slice(match persistence {
             Persistence::Keep => b"\r\n",
-            Persistence::KeepSaid => b"\r\nConnection: keep-alive\r\n",
+            Persistence::KeepAlive => b"\r\nConnection: keep-alive\r\n",
             Persistence::Close => b"\r\nConnection: close\r\n",
         });
-        Self { out, head_only }
+        Response { out, head_only: *head_only }
     }
+}
 
+/// A response in the making: fields first, then the body or none.
+pub struct Response<'a> {
+    out: &'a mut Vec<u8>,
+    head_only: bool,
+}
+
+impl Response<'_> {
     /// Writes a field; the value's bytes are the caller's to vouch for.
     pub fn field(&mut self, name: &str, value: &[u8]) -> &mut Self {
         self.field_with(name, |out| out.extend_from_slice(value))
@@ -166,12 +176,18 @@ mod tests {
         common
     }
 
+    fn start<'a>(out: &'a mut Vec<u8>, common: &'a CommonFields) -> ResponseStart<'a> {
+        let persistence = Persistence::Keep;
+        ResponseStart { out, common, origin: b"", request_id: b"id-1", persistence, head_only: false }
+    }
+
     #[track_caller]
     fn check(length: usize, head_only: bool, persistence: Persistence, expected_fields: &str) {
         let mut out = b"before".to_vec();
         let common = common(None);
-        let mut response =
-            Response::begin(&mut out, Status::Ok, &common, b"", b"id-1", persistence, head_only);
+        let mut start = start(&mut out, &common);
+        (start.persistence, start.head_only) = (persistence, head_only);
+        let mut response = start.status(Status::Ok);
         response.field("Allow", b"GET");
         response.body("text/plain", |out| out.resize(out.len() + length, b'x'));
         let body = if head_only { String::new() } else { "x".repeat(length) };
@@ -191,18 +207,17 @@ mod tests {
             check(length, false, Persistence::Keep, "");
             check(length, true, Persistence::Keep, "");
         }
-        check(3, false, Persistence::KeepSaid, "Connection: keep-alive\r\n");
+        check(3, false, Persistence::KeepAlive, "Connection: keep-alive\r\n");
         check(3, false, Persistence::Close, "Connection: close\r\n");
     }
 
     #[test]
     fn a_204_has_neither_body_nor_length() {
         let mut out = Vec::new();
-        Response::begin(&mut out, Status::NoContent, &common(None), b"", b"i", Persistence::Keep, false)
-            .without_body();
+        start(&mut out, &common(None)).status(Status::NoContent).without_body();
         let text = String::from_utf8(out).unwrap();
         assert!(
-            text.starts_with("HTTP/1.1 204 No Content\r\n") && text.ends_with("X-Request-Id: i\r\n\r\n"),
+            text.starts_with("HTTP/1.1 204 No Content\r\n") && text.ends_with("X-Request-Id: id-1\r\n\r\n"),
             "{text}"
         );
     }
@@ -216,9 +231,10 @@ mod tests {
             (Some("https://app.example,null"), "null", true, Some("null")),
         ] {
             let mut out = Vec::new();
-            let (common, origin) = (common(origins), origin.as_bytes());
-            Response::begin(&mut out, Status::NoContent, &common, origin, b"i", Persistence::Keep, false)
-                .without_body();
+            let common = common(origins);
+            let mut start = start(&mut out, &common);
+            start.origin = origin.as_bytes();
+            start.status(Status::NoContent).without_body();
             let text = String::from_utf8(out).unwrap();
             let field =
                 |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));

@@ -14,7 +14,7 @@
 //! ```
 //! use streamer::http::Method;
 //! use streamer::http::conn::{Received, Receiver};
-//! use streamer::http::encode::{CommonFields, Persistence, Response};
+//! use streamer::http::encode::{CommonFields, Persistence, ResponseStart};
 //! use streamer::http::status::Status;
 //! use streamer::time::Timestamp;
 //!
@@ -35,7 +35,9 @@
 //! let mut common = CommonFields::new(None);
 //! common.refresh(Timestamp::from_millis(784_111_777_000));
 //! let mut out = Vec::new();
-//! Response::begin(&mut out, Status::Ok, &common, b"", b"id-1", Persistence::Keep, false)
+//! let persistence = Persistence::Keep;
+//! ResponseStart { out: &mut out, common: &common, origin: b"", request_id: b"id-1", persistence, head_only: false }
+//!     .status(Status::Ok)
 //!     .body("text/plain", |out| out.extend_from_slice(b"Hello, Ann"));
 //! assert_eq!(
 //!     String::from_utf8_lossy(&out),

@@ -1,6 +1,6 @@
 //! A list that is seldom longer than one: its first element stands in place.
 //!
-//! Most users watch one stream. Repr in place it costs no heap block and, on every heartbeat, no pointer to follow: at a
+//! Most users watch one stream. Kept in place it costs no heap block and, on every heartbeat, no pointer to follow: at a
 //! million users that is one cache miss less of four.
 //!
 //! *Invariant:* the elements are in the order in which they were pushed.

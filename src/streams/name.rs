@@ -1,6 +1,6 @@
 //! A short name that seldom needs the heap: a user, or a stream's key.
 //!
-//! A million users are a million names, most of them short. Repr in place they save a heap block each, and the
+//! A million users are a million names, most of them short. Kept in place they save a heap block each, and the
 //! cache miss of following a pointer to it.
 //!
 //! *Invariant:* a name never changes once it is made.

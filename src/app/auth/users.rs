@@ -57,9 +57,11 @@ impl<'a> Record<'a> {
     /// The record that `bytes` begin with, and what is behind it.
     fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (digest, rest) = bytes.split_first_chunk()?;
-        let ([l, imit, admin, len, gth], rest) = rest.split_first_chunk()?;
-        let limit = u16::from_le_bytes([*l, *imit]);
-        let (name, rest) = rest.split_at_checked(u16::from_le_bytes([*len, *gth]).into())?;
+        let (limit, rest) = rest.split_first_chunk()?;
+        let (admin, rest) = rest.split_first()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (name, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+        let limit = u16::from_le_bytes(*limit);
         let grant = Grant { limit: (limit != NO_LIMIT).then_some(limit.into()), admin: *admin == 1 };
         Some((Self { name, digest, grant }, rest))
     }
@@ -114,7 +116,7 @@ impl Users {
         Ok(())
     }
 
-    /// Finds a place for everybody in twice as many slots.
+    /// Makes twice as many slots, and finds each user a new one.
     fn grow(&mut self) {
         self.slots = empty_slots(self.slots.len());
         let mut rest = &self.records[..];
