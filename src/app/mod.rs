@@ -73,6 +73,7 @@ use counters::Counters;
 use ids::RequestIds;
 use problem::Problem;
 use recent::Recent;
+use routes::Router;
 use snapshot::Snapshot;
 use usage::Usage;
 
@@ -190,14 +191,14 @@ impl App {
     pub fn decode(&mut self, source: Source, request: &Request, turn: &mut Turn) -> Exchange {
         let (head, peer) = (&request.head, source.peer);
         let source = self.behind_proxies(source, head, request.bytes);
-        let mut user = Word::default();
+        let is_local = routes::is_local(peer.ip(), source.peer.ip());
+        let batch = &mut turn.batch;
+        let mut router = Router { app: self, request, is_local, batch, user: Word::default() };
         let plan = match source.side {
-            Side::Public => self.route(request, &mut user, &mut turn.batch),
-            Side::Admin => {
-                let peer = routes::operator(peer, source.peer);
-                self.route_admin(request, peer, &mut user, &mut turn.batch)
-            }
+            Side::Public => router.public(),
+            Side::Admin => router.admin(),
         };
+        let user = router.user;
         let plan = match self.preflight(source.side, request, &mut turn.texts) {
             Some(names) => Plan::Reply(cors::reply(&plan, names)),
             None => plan.unwrap_or_else(|problem| Plan::Reply(Reply::Problem(problem))),

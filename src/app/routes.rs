@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* a command is made only for a [`User`](super::auth::User), whom only `auth` can make.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 
 use super::App;
 use super::auth::{self, Credentials, Failure};
@@ -12,8 +12,8 @@ use super::exchange::{Plan, Reply, View};
 use super::problem::Problem;
 use super::query::{Query, UserQuery};
 use crate::codec::{text, urlencoded};
-use crate::http::Method;
 use crate::http::conn::Request;
+use crate::http::{Method, split_port};
 use crate::streams::arena::Word;
 use crate::streams::batch::{Action, Asked, Batch, Command};
 
@@ -22,110 +22,105 @@ const GATE_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, TRACE, OPTIONS"
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 const USER_METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 
-impl App {
-    /// The public listener's calls. Says in `user` who asks, as soon as that is known.
-    pub(super) fn route(
-        &self,
-        request: &Request,
-        user: &mut Word<Asked>,
-        batch: &mut Batch,
-    ) -> Result<Plan, Problem> {
-        match path(request) {
-            b"/" => self.route_stream(request, user, batch),
-            b"/gate" => self.route_gate(request, user, batch),
-            b"/healthz" => fixed(request, Reply::Healthy),
+/// One request, on its way to what will be done for it.
+pub(super) struct Router<'a> {
+    pub(super) app: &'a App,
+    pub(super) request: &'a Request<'a>,
+    /// Whether it comes from this machine.
+    pub(super) is_local: bool,
+    pub(super) batch: &'a mut Batch,
+    /// Who asks, as soon as that is known: of a request that is refused, too, for the log.
+    pub(super) user: Word<Asked>,
+}
+
+/// What an operator's call does to what it names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Change,
+}
+
+impl<'a> Router<'a> {
+    /// The public listener's calls.
+    pub(super) fn public(&mut self) -> Result<Plan, Problem> {
+        match self.path() {
+            b"/" => self.stream(),
+            b"/gate" => self.gate(),
+            b"/healthz" => self.read_only(Plan::Reply(Reply::Healthy)),
             _ => Err(Problem::NoPath),
         }
     }
 
     /// `/`: the streams of the user who asks.
-    fn route_stream(
-        &self,
-        request: &Request,
-        user: &mut Word<Asked>,
-        batch: &mut Batch,
-    ) -> Result<Plan, Problem> {
-        let method = match request.head.method {
+    fn stream(&mut self) -> Result<Plan, Problem> {
+        let method = match self.request.head.method {
             Method::Options => return Ok(Plan::Reply(Reply::Options(STREAM_METHODS))),
             Method::Unknown => return Err(Problem::UnknownMethod),
             Method::Put | Method::Connect | Method::Trace => return Err(Problem::Method(STREAM_METHODS)),
             method => method,
         };
-        let (known, Query { key, replace, switch }) = self.ask(request, user, batch)?;
+        let (known, Query { key, replace, switch }) = self.player()?;
         if key.is_none() && !matches!(method, Method::Get | Method::Head) {
             return Err(Problem::IdMissing);
         }
         let action = match method {
             Method::Post => {
-                let StreamUpdate { position, .. } = update(request)?;
+                let StreamUpdate { position, .. } = update(self.request)?;
                 Action::Start { position, replace, switch }
             }
             Method::Patch => {
-                let StreamUpdate { position, playing } = update(request)?;
+                let StreamUpdate { position, playing } = update(self.request)?;
                 Action::Beat { position, playing }
             }
             Method::Delete => Action::End,
             _ if key.is_some() => Action::Look,
             _ => Action::List,
         };
-        let (user, key) = (known.name(), key.unwrap_or_default());
-        Ok(Plan::Ask(batch.push(Command { user, key, limit: known.limit(), action })))
+        Ok(self.ask(key, known.limit(), action))
     }
 
     /// `/gate`: a proxy asks before it serves a part of the video. It passes on whatever method the viewer's request has.
-    fn route_gate(
-        &self,
-        request: &Request,
-        user: &mut Word<Asked>,
-        batch: &mut Batch,
-    ) -> Result<Plan, Problem> {
-        match request.head.method {
+    fn gate(&mut self) -> Result<Plan, Problem> {
+        match self.request.head.method {
             Method::Options => return Ok(Plan::Reply(Reply::Options(GATE_METHODS))),
             Method::Unknown => return Err(Problem::UnknownMethod),
             _ => {}
         }
-        let (known, Query { key, replace, switch }) = self.ask(request, user, batch)?;
-        let (user, key) = (known.name(), key.ok_or(Problem::IdMissing)?);
-        let action = Action::Gate { replace, switch };
-        Ok(Plan::Ask(batch.push(Command { user, key, limit: known.limit(), action })))
+        let (known, Query { key, replace, switch }) = self.player()?;
+        let key = key.ok_or(Problem::IdMissing)?;
+        Ok(self.ask(Some(key), known.limit(), Action::Gate { replace, switch }))
     }
 
-    /// Who asks, and about what.
-    fn ask(
-        &self,
-        request: &Request,
-        user: &mut Word<Asked>,
-        batch: &mut Batch,
-    ) -> Result<(auth::User, Query), Problem> {
-        let known = self.authenticate(request, batch).map_err(|_| Problem::Credentials)?;
-        *user = known.name();
-        let query = Query::decode(request.get(request.head.query), &mut batch.arena);
+    /// Which player asks, and about what.
+    fn player(&mut self) -> Result<(auth::User, Query), Problem> {
+        let known = self.authenticate().map_err(|_| Problem::Credentials)?;
+        self.user = known.name();
+        let query = Query::decode(self.request.get(self.request.head.query), &mut self.batch.arena);
         Ok((known, query.map_err(Problem::Query)?))
     }
 
+    fn ask(&mut self, key: Option<Word<Asked>>, limit: u32, action: Action) -> Plan {
+        let (user, key) = (self.user, key.unwrap_or_default());
+        Plan::Ask(self.batch.push(Command { user, key, limit, action }))
+    }
+
     /// The admin listener's calls.
-    pub(super) fn route_admin(
-        &self,
-        request: &Request,
-        peer: SocketAddr,
-        user: &mut Word<Asked>,
-        batch: &mut Batch,
-    ) -> Result<Plan, Problem> {
-        match path(request) {
-            b"/" => fixed(request, Reply::Page),
-            b"/healthz" => fixed(request, Reply::Healthy),
-            b"/readyz" => fixed(request, Reply::Ready),
-            b"/metrics" => observed(request, View::Metrics),
+    pub(super) fn admin(&mut self) -> Result<Plan, Problem> {
+        match self.path() {
+            b"/" => self.read_only(Plan::Reply(Reply::Page)),
+            b"/healthz" => self.read_only(Plan::Reply(Reply::Healthy)),
+            b"/readyz" => self.read_only(Plan::Reply(Reply::Ready)),
+            b"/metrics" => self.read_only(Plan::Observe(View::Metrics)),
             b"/stats" => {
-                self.authorize(request, peer, false, batch)?;
-                observed(request, View::Stats)
+                self.authorize(Access::Read)?;
+                self.read_only(Plan::Observe(View::Stats))
             }
             b"/history" => {
-                self.authorize(request, peer, false, batch)?;
-                observed(request, View::History)
+                self.authorize(Access::Read)?;
+                self.read_only(Plan::Observe(View::History))
             }
             path => match path.strip_prefix(b"/users/") {
-                Some(name) => self.route_user(request, name, peer, user, batch),
+                Some(name) => self.streams_of(name),
                 None => Err(Problem::NoPath),
             },
         }
@@ -133,43 +128,37 @@ impl App {
 
     /// `/users/{user}[?id=…[&device=…]]`: what the user watches, and the end of it. `/users/?user=…` is the same for a user
     /// called `..`, whom clients take out of a path.
-    fn route_user(
-        &self,
-        request: &Request,
-        name: &[u8],
-        peer: SocketAddr,
-        user: &mut Word<Asked>,
-        batch: &mut Batch,
-    ) -> Result<Plan, Problem> {
-        let changes = match request.head.method {
-            Method::Get | Method::Head => false,
-            Method::Delete => true,
+    fn streams_of(&mut self, name: &[u8]) -> Result<Plan, Problem> {
+        let access = match self.request.head.method {
+            Method::Get | Method::Head => Access::Read,
+            Method::Delete => Access::Change,
             Method::Options => return Ok(Plan::Reply(Reply::Options(USER_METHODS))),
             Method::Unknown => return Err(Problem::UnknownMethod),
             _ => return Err(Problem::Method(USER_METHODS)),
         };
-        self.authorize(request, peer, changes, batch)?;
-        let query = UserQuery::decode(request.get(request.head.query), &mut batch.arena);
-        *user = match (name, &query) {
-            (b"", Ok(UserQuery { user: Some(user), .. })) => checked_user(*user, batch)?,
-            _ => decode_user(name, batch)?,
+        self.authorize(access)?;
+        let query = UserQuery::decode(self.request.get(self.request.head.query), &mut self.batch.arena);
+        self.user = match (name, &query) {
+            (b"", Ok(UserQuery { user: Some(user), .. })) => checked_user(*user, self.batch)?,
+            _ => decode_user(name, self.batch)?,
         };
         let UserQuery { key, reason: message, hold, .. } = query.map_err(Problem::Query)?;
-        let action = match (changes, key, hold) {
-            (false, None, _) => Action::List,
-            (false, Some(_), _) => Action::Look,
-            (true, _, None) => Action::Evict { message },
-            (true, _, Some(length)) => Action::Hold { length, message },
+        let action = match (access, key, hold) {
+            (Access::Read, None, _) => Action::List,
+            (Access::Read, Some(_), _) => Action::Look,
+            (Access::Change, _, None) => Action::Evict { message },
+            (Access::Change, _, Some(length)) => Action::Hold { length, message },
         };
-        let limit = self.credentials.limit_of(batch.arena.get(*user), self.settings.limit);
-        Ok(Plan::Ask(batch.push(Command { user: *user, key: key.unwrap_or_default(), limit, action })))
+        let user = self.batch.arena.get(self.user);
+        let limit = self.app.credentials.limit_of(user, self.app.settings.limit);
+        Ok(self.ask(key, limit, action))
     }
 
-    fn authenticate(&self, request: &Request, batch: &mut Batch) -> Result<auth::User, Failure> {
-        let authorization = request.get(request.head.authorization);
-        let checked =
-            self.credentials.check(authorization, self.now.wall, self.settings.limit, &mut batch.arena);
-        checked.inspect_err(|failure| self.counters.bump(Counter::AuthFailures, *failure as usize))
+    fn authenticate(&mut self) -> Result<auth::User, Failure> {
+        let App { credentials, now, settings, counters, .. } = self.app;
+        let authorization = self.request.get(self.request.head.authorization);
+        let checked = credentials.check(authorization, now.wall, settings.limit, &mut self.batch.arena);
+        checked.inspect_err(|failure| counters.bump(Counter::AuthFailures, *failure as usize))
     }
 
     /// What tells of users is for everybody who can reach this listener; what changes something is for loopback, or for a user
@@ -178,63 +167,48 @@ impl App {
     /// A page in an operator's browser can reach loopback too, under a name of its own that resolves there. So over
     /// loopback only addresses and `localhost` will do as `Host`, for both. That such a page cannot do so across origins is
     /// the browser's part; for DELETE that takes a CORS preflight, which this listener never grants.
-    fn authorize(
-        &self,
-        request: &Request,
-        peer: SocketAddr,
-        changes: bool,
-        batch: &mut Batch,
-    ) -> Result<(), Problem> {
-        let configured = matches!(*self.credentials, Credentials::Users(_));
-        let local = peer.ip().is_loopback();
-        let foreign = local && is_foreign(request.get(request.head.host));
-        if configured && (changes || foreign) && !request.head.authorization.is_empty() {
-            return match self.authenticate(request, batch) {
+    fn authorize(&mut self, access: Access) -> Result<(), Problem> {
+        let head = &self.request.head;
+        let configured = matches!(*self.app.credentials, Credentials::Users(_));
+        let foreign = self.is_local && is_foreign(self.request.get(head.host));
+        if configured && (access == Access::Change || foreign) && !head.authorization.is_empty() {
+            return match self.authenticate() {
                 Ok(user) if user.is_admin() => Ok(()),
                 Ok(_) => Err(Problem::Forbidden),
                 Err(_) => Err(Problem::Credentials),
             };
         }
-        match (changes, local) {
+        match access {
             _ if foreign => Err(Problem::ForeignHost),
-            (true, false) if configured => Err(Problem::Credentials),
-            (true, false) => Err(Problem::Forbidden),
-            _ => Ok(()),
+            Access::Change if !self.is_local && configured => Err(Problem::Credentials),
+            Access::Change if !self.is_local => Err(Problem::Forbidden),
+            Access::Read | Access::Change => Ok(()),
+        }
+    }
+
+    /// An absolute-form target may have no path, and `OPTIONS *` has none: both mean the whole (RFC 9112 section 3.2.4).
+    fn path(&self) -> &'a [u8] {
+        match self.request.get(self.request.head.path) {
+            b"" => b"/",
+            path => path,
+        }
+    }
+
+    /// `plan`, of a path that can only be read.
+    fn read_only(&self, plan: Plan) -> Result<Plan, Problem> {
+        match self.request.head.method {
+            Method::Get | Method::Head => Ok(plan),
+            Method::Options => Ok(Plan::Reply(Reply::Options(READ_METHODS))),
+            Method::Unknown => Err(Problem::UnknownMethod),
+            _ => Err(Problem::Method(READ_METHODS)),
         }
     }
 }
 
-/// Where an operator's call comes from: `peer`, which may be a proxy that names its `client`. It can say that the client is
-/// not of this machine, but not that it is: what it was told may be made up.
-pub(super) fn operator(peer: SocketAddr, client: SocketAddr) -> SocketAddr {
-    if peer.ip().is_loopback() { client } else { peer }
-}
-
-/// An absolute-form target may have no path, and `OPTIONS *` has none: both mean the whole (RFC 9112 section 3.2.4).
-fn path<'a>(request: &'a Request) -> &'a [u8] {
-    match request.get(request.head.path) {
-        b"" => b"/",
-        path => path,
-    }
-}
-
-/// A path that can only be read.
-fn fixed(request: &Request, reply: Reply) -> Result<Plan, Problem> {
-    read_only(request, Plan::Reply(reply))
-}
-
-/// As [`fixed`], for what the observer puts together.
-fn observed(request: &Request, view: View) -> Result<Plan, Problem> {
-    read_only(request, Plan::Observe(view))
-}
-
-fn read_only(request: &Request, plan: Plan) -> Result<Plan, Problem> {
-    match request.head.method {
-        Method::Get | Method::Head => Ok(plan),
-        Method::Options => Ok(Plan::Reply(Reply::Options(READ_METHODS))),
-        Method::Unknown => Err(Problem::UnknownMethod),
-        _ => Err(Problem::Method(READ_METHODS)),
-    }
+/// Whether a call comes from this machine. A proxy on it is believed that its `client` is elsewhere. A proxy elsewhere is
+/// not believed that its client is here: what it was told may be made up.
+pub(super) fn is_local(peer: IpAddr, client: IpAddr) -> bool {
+    peer.is_loopback() && client.is_loopback()
 }
 
 /// What the body says. Of a body that is still to come, all that the head says of it is judged.
@@ -272,14 +246,10 @@ fn checked_user(word: Word<Asked>, batch: &Batch) -> Result<Word<Asked>, Problem
 
 /// Whether `host` is a name that anybody could have pointed at this machine.
 fn is_foreign(host: &[u8]) -> bool {
-    let host = std::str::from_utf8(host).unwrap_or_default();
-    let bracketed = host.rfind(']').map_or(0, |at| at + 1);
-    let name = match host[bracketed..].find(':') {
-        Some(at) => &host[..bracketed + at],
-        None => host,
-    };
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    !(name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok())
+    let (name, _port) = split_port(host);
+    let address = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]")).unwrap_or(name);
+    let is_address = std::str::from_utf8(address).is_ok_and(|address| address.parse::<IpAddr>().is_ok());
+    !(name.eq_ignore_ascii_case(b"localhost") || is_address)
 }
 
 #[cfg(test)]
@@ -289,14 +259,14 @@ mod tests {
     #[test]
     fn a_proxy_elsewhere_makes_no_client_local() {
         for (peer, client, local) in [
-            ("127.0.0.1:1", "127.0.0.1:1", true),
-            ("127.0.0.1:1", "[::1]:0", true),
-            ("127.0.0.1:1", "192.0.2.1:0", false),
-            ("192.0.2.1:1", "127.0.0.1:0", false),
-            ("192.0.2.1:1", "192.0.2.1:1", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "::1", true),
+            ("127.0.0.1", "192.0.2.1", false),
+            ("192.0.2.1", "127.0.0.1", false),
+            ("192.0.2.1", "192.0.2.1", false),
         ] {
-            let operator = operator(peer.parse().unwrap(), client.parse().unwrap());
-            assert_eq!(operator.ip().is_loopback(), local, "{peer} {client}");
+            let [peer, client] = [peer, client].map(|address| address.parse().unwrap());
+            assert_eq!(is_local(peer, client), local, "{peer} {client}");
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! *Invariant:* nothing here knows which option it reads for, nor where the text came from.
 
-use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{RedisUrl, StoreKind};
 use crate::codec::{decimal, text};
+use crate::http::has_port;
 use crate::streams::MAX_LIMIT;
 use crate::time::Millis;
 
@@ -114,7 +115,7 @@ pub(super) fn health_url(text: &str) -> Result<(String, String), String> {
         None => ("", ""),
     };
     let is_path = path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
-    if !is_host_and_port(authority) || !is_path {
+    if !has_port(authority.as_bytes()) || !is_path {
         return Err(format!(
             "write http://host:port/path, as in http://127.0.0.1:8000/healthz, not {text:?}"
         ));
@@ -129,22 +130,6 @@ pub(super) fn user(text: &str) -> Result<String, String> {
         Ok(text.into())
     } else {
         Err("a user is 1 to 256 bytes without colons and control characters".into())
-    }
-}
-
-fn is_host_and_port(authority: &str) -> bool {
-    let is_port = |port: &str| decimal::parse_port(port.as_bytes()).is_some();
-    authority.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
-}
-
-/// A name, an IPv4 address, or an IPv6 address in brackets.
-fn is_host(text: &str) -> bool {
-    match text.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
-        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            !text.is_empty()
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
-        }
     }
 }
 

@@ -87,6 +87,8 @@ use std::ops::Range;
 
 use status::Status;
 
+pub use target::{has_port, split_port};
+
 /// The limits of the contract. Each is tested on both sides.
 pub mod limits {
     /// Bytes of a request line, its CRLF not counted. RFC 9112 section 3 recommends at least 8,000.

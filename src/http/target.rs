@@ -95,13 +95,14 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
     is_host(host) && port.is_none_or(is_port)
 }
 
-fn has_port(bytes: &[u8]) -> bool {
+/// Whether these bytes name a host and a port.
+pub fn has_port(bytes: &[u8]) -> bool {
     is_authority(bytes) && split_port(bytes).1.is_some_and(|port| !port.is_empty())
 }
 
 /// The host and what follows the colon behind it. The colons in brackets belong to the host.
 #[inline]
-fn split_port(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub fn split_port(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     let place = |bytes: &[u8], sought| bytes.iter().position(|&byte| byte == sought);
     let bracket = if bytes.first() == Some(&b'[') { place(bytes, b']').unwrap_or(0) } else { 0 };
     match place(&bytes[bracket..], b':') {
