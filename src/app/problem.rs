@@ -5,8 +5,8 @@
 use std::fmt;
 use std::io::Write;
 
-use super::{body, query};
-use crate::codec::decimal;
+use super::body::{Accept, BodyError};
+use super::query::QueryError;
 use crate::http::Refusal;
 use crate::http::status::Status;
 
@@ -42,15 +42,15 @@ pub enum Problem {
     /// The call needs an `id`.
     IdMissing,
     /// The query is wrong.
-    Query(query::QueryError),
+    Query(QueryError),
     /// The user in the path is none.
     User,
     /// The body is not JSON by its type.
-    MediaType(body::Accept),
+    MediaType(Accept),
     /// The body is compressed.
-    ContentCoding(body::Accept),
+    ContentCoding(Accept),
     /// The body is wrong.
-    Body(body::BodyError),
+    Body(BodyError),
     /// The server is about to stop.
     Stopping,
     /// The observer has too much to do, or has gone.
@@ -115,11 +115,11 @@ impl Problem {
                 "Over loopback this call takes an address or localhost as Host; use one of them."
             }
             Self::IdMissing => "The query has no `id`; say which video with `/?id=VIDEO`.",
-            Self::Query(fault) => return query_detail(fault, out),
+            Self::Query(error) => return query_detail(error, out),
             Self::User => "The path has no valid user; write /users/ and the percent-encoded user.",
             Self::MediaType(_) => "The body has to be JSON; send `Content-Type: application/json`.",
             Self::ContentCoding(_) => "The body has a content coding; send it as plain JSON.",
-            Self::Body(fault) => return body_detail(fault, out),
+            Self::Body(error) => return body_detail(error, out),
             Self::Stopping => "The server is stopping, or cannot reach its store; try another one.",
             Self::Unobserved => "This page could not be put together in time; try again in a second.",
         };
@@ -136,53 +136,39 @@ fn first_word(variant: &dyn fmt::Debug, out: &mut Vec<u8>) {
     out.truncate(len.map_or(out.len(), |len| from + len));
 }
 
-fn query_detail(fault: query::QueryError, out: &mut Vec<u8>) {
-    let mut say = |parts: [&str; 3]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-    match fault {
-        query::QueryError::Repeated(name) => {
-            say(["The query has `", name, "` more than once; give it once."]);
+fn query_detail(error: QueryError, out: &mut Vec<u8>) {
+    // Writing to a vector cannot fail.
+    let _ = match error {
+        QueryError::Repeated(name) => write!(out, "The query has `{name}` more than once; give it once."),
+        QueryError::Empty(name) => write!(out, "The query has an empty `{name}`; give it a value."),
+        QueryError::Utf8(name) => write!(out, "`{name}` is not UTF-8; percent-encode its UTF-8 bytes."),
+        QueryError::Control(name) => write!(out, "`{name}` holds a control character; remove it."),
+        QueryError::Percent => write!(out, "The query has a `%` without two hex digits; write %25 for it."),
+        QueryError::Alone(name, other) => write!(out, "`{name}` needs `{other}` beside it; give both."),
+        QueryError::Beside(name, other) => {
+            write!(out, "`{name}` is for the whole user; leave `{other}` out.")
         }
-        query::QueryError::Empty(name) => say(["The query has an empty `", name, "`; give it a value."]),
-        query::QueryError::Utf8(name) => say(["`", name, "` is not UTF-8; percent-encode its UTF-8 bytes."]),
-        query::QueryError::Control(name) => say(["`", name, "` holds a control character; remove it."]),
-        query::QueryError::Percent => {
-            say(["The query has a `%` without two hex digits", "; ", "write %25 for it."]);
+        QueryError::Value(name) => write!(out, "`{name}` takes no value; write it alone, or leave it out."),
+        QueryError::Hold => {
+            write!(out, "`hold` is no length of time up to 30 days; write 10m, 24h, or 0s to lift it.")
         }
-        query::QueryError::Alone(name, other) => {
-            say(["`", name, "` needs `"]);
-            say([other, "` beside it", "; give both."]);
-        }
-        query::QueryError::Beside(name, other) => {
-            say(["`", name, "` is for the whole user; leave `"]);
-            say([other, "` out", "."]);
-        }
-        query::QueryError::Value(name) => {
-            say(["`", name, "` takes no value; write it alone, or leave it out."]);
-        }
-        query::QueryError::Hold => {
-            say(["`hold` is no length of time up to 30 days", "; ", "write 10m, 24h, or 0s to lift it."]);
-        }
-        query::QueryError::TooLong(name, most) => {
-            say(["`", name, "` is longer than "]);
-            decimal::write(most as u64, out);
-            out.extend_from_slice(b" bytes; shorten it.");
-        }
-    }
-}
-
-fn body_detail(fault: body::BodyError, out: &mut Vec<u8>) {
-    let text = match fault {
-        body::BodyError::Time => "`time` is no position; write \\\"M:SS\\\", \\\"H:MM:SS\\\" or seconds.",
-        body::BodyError::State => "`state` is neither \\\"playing\\\" nor \\\"paused\\\"; write one of them.",
-        body::BodyError::Repeated("state") => "The body has `state` more than once; give it once.",
-        body::BodyError::Repeated(_) => "The body has `time` more than once; give it once.",
-        body::BodyError::Json(error) => {
-            // Only for clients in trouble, so that formatting may allocate.
-            out.extend_from_slice(format!("The body is {error}; send an object, {{}} at least.").as_bytes());
-            return;
+        QueryError::TooLong(name, most) => {
+            write!(out, "`{name}` is longer than {most} bytes; shorten it.")
         }
     };
-    out.extend_from_slice(text.as_bytes());
+}
+
+fn body_detail(error: BodyError, out: &mut Vec<u8>) {
+    let _ = match error {
+        BodyError::Time => {
+            write!(out, r#"`time` is no position; write \"M:SS\", \"H:MM:SS\" or seconds."#)
+        }
+        BodyError::State => {
+            write!(out, r#"`state` is neither \"playing\" nor \"paused\"; write one of them."#)
+        }
+        BodyError::Repeated(name) => write!(out, "The body has `{name}` more than once; give it once."),
+        BodyError::Json(error) => write!(out, "The body is {error}; send an object, {{}} at least."),
+    };
 }
 
 /// Appends the members that every problem has, `detail` given as the inside of a JSON string; the object stays open.
@@ -209,9 +195,9 @@ mod tests {
             (Problem::Late { body: false }, "LateHead"),
             (Problem::Method("GET, HEAD"), "Method"),
             (Problem::IdMissing, "IdMissing"),
-            (Problem::Query(query::QueryError::TooLong("id", 256)), "QueryTooLong"),
-            (Problem::Query(query::QueryError::Percent), "QueryPercent"),
-            (Problem::Body(body::BodyError::Json(json::any(b"{").unwrap_err())), "BodyJson"),
+            (Problem::Query(QueryError::TooLong("id", 256)), "QueryTooLong"),
+            (Problem::Query(QueryError::Percent), "QueryPercent"),
+            (Problem::Body(BodyError::Json(json::any(b"{").unwrap_err())), "BodyJson"),
         ] {
             let mut out = b"400 ".to_vec();
             problem.name(&mut out);
@@ -235,23 +221,23 @@ mod tests {
             Problem::Forbidden,
             Problem::ForeignHost,
             Problem::IdMissing,
-            Problem::Query(query::QueryError::Repeated("id")),
-            Problem::Query(query::QueryError::Empty("id")),
-            Problem::Query(query::QueryError::TooLong("id", 256)),
-            Problem::Query(query::QueryError::Utf8("id")),
-            Problem::Query(query::QueryError::Control("id")),
-            Problem::Query(query::QueryError::Alone("device", "id")),
-            Problem::Query(query::QueryError::Percent),
-            Problem::Query(query::QueryError::Beside("hold", "id")),
-            Problem::Query(query::QueryError::Value("switch")),
-            Problem::Query(query::QueryError::Hold),
+            Problem::Query(QueryError::Repeated("id")),
+            Problem::Query(QueryError::Empty("id")),
+            Problem::Query(QueryError::TooLong("id", 256)),
+            Problem::Query(QueryError::Utf8("id")),
+            Problem::Query(QueryError::Control("id")),
+            Problem::Query(QueryError::Alone("device", "id")),
+            Problem::Query(QueryError::Percent),
+            Problem::Query(QueryError::Beside("hold", "id")),
+            Problem::Query(QueryError::Value("switch")),
+            Problem::Query(QueryError::Hold),
             Problem::User,
-            Problem::MediaType(body::Accept::Post),
-            Problem::ContentCoding(body::Accept::Patch),
-            Problem::Body(body::BodyError::Json(json_error)),
-            Problem::Body(body::BodyError::Time),
-            Problem::Body(body::BodyError::State),
-            Problem::Body(body::BodyError::Repeated("time")),
+            Problem::MediaType(Accept::Post),
+            Problem::ContentCoding(Accept::Patch),
+            Problem::Body(BodyError::Json(json_error)),
+            Problem::Body(BodyError::Time),
+            Problem::Body(BodyError::State),
+            Problem::Body(BodyError::Repeated("time")),
             Problem::Stopping,
             Problem::Unobserved,
         ] {

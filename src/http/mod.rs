@@ -61,6 +61,8 @@
 
 pub mod status;
 
+mod refusal;
+
 pub mod parse;
 
 mod target;
@@ -85,8 +87,7 @@ pub mod timeouts;
 
 use std::ops::Range;
 
-use status::Status;
-
+pub use refusal::Refusal;
 pub use target::{has_port, split_port};
 
 /// The limits of the contract. Each is tested on both sides.
@@ -218,115 +219,6 @@ impl Head {
     /// Method and target, as sent; of a head that is not all there, what has come of them.
     pub fn request_line(&self) -> Span {
         Span { start: self.method_name.start, end: self.method_name.end.max(self.target.end) }
-    }
-}
-
-/// Why a message cannot be framed, or is not taken. After any of these the connection closes, and
-/// nothing that follows is read as a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "`detail` says what each is")]
-pub enum Refusal {
-    RequestLine,
-    SecondEmptyLine,
-    BareLineFeed,
-    BareCarriageReturn,
-    Target,
-    Version,
-    MajorVersion,
-    RequestLineTooLong,
-    FieldName,
-    FieldValue,
-    NoColon,
-    SpaceBeforeColon,
-    Folded,
-    HeadTooLarge,
-    TooManyFields,
-    RepeatedField,
-    HostMissing,
-    HostRepeated,
-    HostInvalid,
-    ContentLength,
-    ContentLengthRepeated,
-    LengthAndCoding,
-    TransferEncoding,
-    TransferEncodingOn10,
-    UnknownCoding,
-    Expectation,
-    BodyTooLarge,
-    ChunkSize,
-    ChunkExtension,
-    ChunkEnd,
-    Trailer,
-    ChunkExtrasTooLarge,
-}
-
-impl Refusal {
-    /// The status of the response to it (RFC 9110 section 15, RFC 6585 for 431).
-    pub fn status(self) -> Status {
-        match self {
-            Self::BodyTooLarge => Status::ContentTooLarge,
-            Self::RequestLineTooLong => Status::UriTooLong,
-            Self::Expectation => Status::ExpectationFailed,
-            Self::HeadTooLarge | Self::TooManyFields | Self::ChunkExtrasTooLarge => Status::FieldsTooLarge,
-            Self::UnknownCoding => Status::NotImplemented,
-            Self::MajorVersion => Status::VersionNotSupported,
-            _ => Status::BadRequest,
-        }
-    }
-
-    /// One sentence for the client: what was wrong and what to do.
-    pub fn detail(self) -> &'static str {
-        match self {
-            Self::RequestLine => "The request line is not `METHOD target HTTP/1.1` with single spaces.",
-            Self::SecondEmptyLine => {
-                "More than one empty line came before the request line; send at most one."
-            }
-            Self::BareLineFeed => "A line ended in LF alone; end every line with CRLF.",
-            Self::BareCarriageReturn => "A CR came without its LF; end every line with CRLF.",
-            Self::Target => "The request target is malformed; percent-encode what a URI cannot hold.",
-            Self::Version => "The protocol version is malformed; send HTTP/1.1.",
-            Self::MajorVersion => "Only HTTP/1.x is spoken here; send HTTP/1.1.",
-            Self::RequestLineTooLong => "The request line is longer than 8192 bytes; send a shorter target.",
-            Self::FieldName => "A field name is empty or not a token; use letters, digits and hyphens.",
-            Self::FieldValue => "A field value holds a control character; remove it.",
-            Self::NoColon => "A field line has no colon; write `Name: value`.",
-            Self::SpaceBeforeColon => "A blank stands between a field name and its colon; remove it.",
-            Self::Folded => "A field line begins with a blank; folded lines are not accepted, use one line.",
-            Self::HeadTooLarge => "The head is larger than 16384 bytes; send fewer or shorter fields.",
-            Self::TooManyFields => "The head has more than 100 fields; send fewer.",
-            Self::RepeatedField => "A field that may come only once is repeated; send it once.",
-            Self::HostMissing => "HTTP/1.1 needs a Host field; send one.",
-            Self::HostRepeated => "There is more than one Host field; send one.",
-            Self::HostInvalid => "The host is not `host` or `host:port`; send a valid one.",
-            _ => self.body_detail(),
-        }
-    }
-
-    /// The same, of what is wrong with the framing of a body.
-    fn body_detail(self) -> &'static str {
-        match self {
-            Self::ContentLength => {
-                "Content-Length is not a plain decimal number; send one without sign or leading zero."
-            }
-            Self::ContentLengthRepeated => "There is more than one Content-Length; send one.",
-            Self::LengthAndCoding => {
-                "Content-Length and Transfer-Encoding exclude each other; send one of them."
-            }
-            Self::TransferEncoding => "Transfer-Encoding must be `chunked`, once and last.",
-            Self::TransferEncodingOn10 => "HTTP/1.0 has no Transfer-Encoding; send Content-Length.",
-            Self::UnknownCoding => {
-                "Only the transfer coding `chunked` is implemented; send that or Content-Length."
-            }
-            Self::Expectation => "Only `Expect: 100-continue` can be met; send that or no Expect.",
-            Self::BodyTooLarge => "The body is larger than 8192 bytes; send a smaller one.",
-            Self::ChunkSize => {
-                "A chunk size is not a plain hexadecimal number followed by CRLF or an extension."
-            }
-            Self::ChunkExtension => "A chunk extension is malformed; leave it out.",
-            Self::ChunkEnd => "A chunk is not followed by CRLF; send as many bytes as its size says.",
-            Self::Trailer => "A trailer field is malformed; leave it out.",
-            _ => "Chunk extensions and trailers exceed 4096 bytes; leave them out.",
-        }
     }
 }
 
