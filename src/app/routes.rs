@@ -230,13 +230,7 @@ fn update(request: &Request) -> Result<StreamUpdate, Problem> {
 
 fn decode_user(name: &[u8], batch: &mut Batch) -> Result<Word<Asked>, Problem> {
     let mark = batch.arena.mark();
-    // In a path `+` is a plus (RFC 3986), not the blank that it is in a query.
-    for (i, part) in name.split(|&byte| byte == b'+').enumerate() {
-        if i > 0 {
-            batch.arena.bytes().push(b'+');
-        }
-        urlencoded::decode(part, batch.arena.bytes()).map_err(|_| Problem::User)?;
-    }
+    urlencoded::decode_path(name, batch.arena.bytes()).map_err(|_| Problem::User)?;
     checked_user(batch.arena.since(mark), batch)
 }
 

@@ -1,4 +1,4 @@
-//! Base 16 (RFC 4648, section 8): two digits a byte, and hexadecimal numbers.
+//! Base 16 (RFC 4648, section 8): two digits a byte.
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
@@ -24,15 +24,6 @@ pub fn decode<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
         *byte = digit(*high)? << 4 | digit(*low)?;
     }
     Some(bytes)
-}
-
-/// The number that 1 to 16 digits of either case stand for: no sign, no `0x`, no blank.
-#[must_use]
-pub fn parse(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 16 {
-        return None;
-    }
-    digits.iter().try_fold(0, |n, &c| Some(n << 4 | u64::from(digit(c)?)))
 }
 
 /// The value of one digit of either case, below 16.
@@ -74,25 +65,6 @@ mod tests {
         check_bytes::<0>("00", None);
         for bad in ["0g", "g0", " 0", "0 ", "+1", "-1", "0x", "0/", "0:", "0@", "0G", "0`", "é"] {
             check_bytes::<1>(bad, None);
-        }
-    }
-
-    #[track_caller]
-    fn check_number(digits: &str, expected: Option<u64>) {
-        assert_eq!(parse(digits.as_bytes()), expected, "{digits:?}");
-    }
-
-    #[test]
-    fn numbers_have_1_to_16_digits_and_nothing_else() {
-        check_number("0", Some(0));
-        check_number("f", Some(15));
-        check_number("1A", Some(26));
-        check_number("0000000000000001", Some(1));
-        check_number("ffffffffffffffff", Some(u64::MAX));
-        check_number("00000000000000001", None);
-        check_number("10000000000000000", None);
-        for bad in ["", "+1", "-1", "0x1", " 1", "1 ", "1_0", "g", "\0", "\u{ff11}"] {
-            check_number(bad, None);
         }
     }
 

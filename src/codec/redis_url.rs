@@ -144,15 +144,10 @@ impl Url {
     }
 }
 
-/// As [`urlencoded::decode`], but a `+` is a plus: passwords hold them.
+/// Decodes a part of the address.
 fn decode(raw: &[u8]) -> Result<String, String> {
-    let spelt_out: Vec<u8> = raw
-        .iter()
-        .flat_map(|byte| if *byte == b'+' { &b"%2B"[..] } else { std::slice::from_ref(byte) })
-        .copied()
-        .collect();
     let mut out = Vec::new();
-    let decoded = urlencoded::decode(&spelt_out, &mut out).ok();
+    let decoded = urlencoded::decode_path(raw, &mut out).ok();
     decoded
         .and_then(|()| String::from_utf8(out).ok())
         .ok_or_else(|| "a % is followed by two hexadecimal digits; write %25 for itself".into())
@@ -171,10 +166,7 @@ impl Address {
         };
         let port = match port {
             "" => PORT,
-            port => decimal::parse(port.strip_prefix(':')?.as_bytes())?
-                .try_into()
-                .ok()
-                .filter(|port| *port > 0)?,
+            port => decimal::parse_port(port.strip_prefix(':')?.as_bytes()).filter(|port| *port > 0)?,
         };
         let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '?' | '#' | '@' | '[' | ']');
         (!host.is_empty() && host.chars().all(plain)).then(|| Self::Tcp { host: host.into(), port })

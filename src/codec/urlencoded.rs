@@ -43,6 +43,26 @@ pub fn decode(raw: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// As [`decode`], for what is no query: there `+` is itself (RFC 3986, section 2.2).
+///
+/// # Errors
+/// As there.
+pub fn decode_path(raw: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
+    let former = out.len();
+    let mut parts = raw.split(|&c| c == b'+');
+    let first = parts.next().unwrap_or_default();
+    let decoded = decode(first, out).and_then(|()| {
+        parts.try_for_each(|part| {
+            out.push(b'+');
+            decode(part, out)
+        })
+    });
+    if decoded.is_err() {
+        out.truncate(former);
+    }
+    decoded
+}
+
 /// Whether a name or a value decodes to `plain`: `%69d` is `id`.
 #[must_use]
 pub fn is(raw: &[u8], plain: &[u8]) -> bool {
@@ -70,10 +90,10 @@ fn next(raw: &[u8]) -> Option<(u8, &[u8])> {
 /// part of a URL. A space becomes `%20`, which means a space in forms and outside of them; `+` means one in
 /// forms alone.
 pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
-    let mut rest = bytes;
     if bytes.iter().fold(true, |plain, &c| plain & is_unreserved(c)) {
         return out.extend_from_slice(bytes);
     }
+    let mut rest = bytes;
     while let Some(plain) = rest.iter().position(|&c| !is_unreserved(c)) {
         out.extend_from_slice(&rest[..plain]);
         let byte = rest[plain];
@@ -145,6 +165,21 @@ mod tests {
         check_decode("%C3%a9", Ok("é".as_bytes()));
         check_decode("é", Ok("é".as_bytes()));
         check_decode("a=b?c/d", Ok(b"a=b?c/d"));
+    }
+
+    #[test]
+    fn outside_of_a_query_plus_is_itself() {
+        for (raw, expected) in [
+            ("", Ok("")),
+            ("+", Ok("+")),
+            ("a+b%2B%20+", Ok("a+b+ +")),
+            ("a+%", Err(Invalid)),
+            ("%+a", Err(Invalid)),
+        ] {
+            let mut out = b"kept ".to_vec();
+            assert_eq!(decode_path(raw.as_bytes(), &mut out), expected.map(|_| ()), "{raw:?}");
+            assert_eq!(out, format!("kept {}", expected.unwrap_or_default()).into_bytes(), "{raw:?}");
+        }
     }
 
     #[test]

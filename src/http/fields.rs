@@ -4,7 +4,7 @@
 //! *Invariant:* nothing here knows where a line begins or ends.
 
 use super::line::{Field, list};
-use super::{Framing, Head, Method, Refusal, Span, Version, limits, scan, target};
+use super::{Framing, Head, Refusal, Span, Version, limits, scan, target};
 use crate::codec::decimal;
 
 /// Bytes of `X-Request-Id` and `traceparent` at most; longer ones are treated as absent.
@@ -67,7 +67,7 @@ fn is<const N: usize>(part: &[u8], word: &[u8; N]) -> bool {
 }
 
 /// A head while its fields arrive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
     /// What is known so far. The request line fills in its part.
     pub(super) head: Head,
@@ -84,34 +84,6 @@ pub(super) struct Fields {
     /// What this head asks for without a fault, and this server does not do: the first such thing. It is refused
     /// when the head is complete: so a fault behind it is a 400, as it would be before it.
     unmet: Option<Refusal>,
-}
-
-impl Default for Fields {
-    fn default() -> Self {
-        let none = Span::default();
-        let head = Head {
-            method: Method::Unknown,
-            version: Version::Http11,
-            method_name: none,
-            target: none,
-            path: none,
-            query: none,
-            host: none,
-            authorization: none,
-            content_type: none,
-            content_encoding: none,
-            request_id: none,
-            traceparent: none,
-            origin: none,
-            cors_headers: none,
-            forwarded_for: none,
-            framing: Framing::Length(0),
-            expects_continue: false,
-            keep_alive: false,
-            len: 0,
-        };
-        Self { head, authority: none, count: 0, seen: 0, close: false, keep: false, unmet: None }
-    }
 }
 
 impl Fields {

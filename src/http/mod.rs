@@ -135,11 +135,11 @@ impl From<Span> for Range<usize> {
 /// Whether this is a list of tokens (RFC 9110 section 5.6.1), as lists of field names are; an empty one is none.
 #[must_use]
 pub fn is_token_list(value: &[u8]) -> bool {
-    value.split(|&byte| byte == b',').all(|element| scan::is_token(element.trim_ascii()))
+    line::list(value).all(scan::is_token)
 }
 
 /// The methods of RFC 9110 section 9.1 and RFC 5789. They are case-sensitive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is its own name")]
 pub enum Method {
     Get,
@@ -152,14 +152,16 @@ pub enum Method {
     Trace,
     Patch,
     /// A token that is none of them: 501.
+    #[default]
     Unknown,
 }
 
 /// The versions that differ for a server: 1.0, and 1.1 with every later minor (RFC 9110 section 2.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "each is its own name")]
 pub enum Version {
     Http10,
+    #[default]
     Http11,
 }
 
@@ -172,8 +174,14 @@ pub enum Framing {
     Chunked,
 }
 
+impl Default for Framing {
+    fn default() -> Self {
+        Self::Length(0)
+    }
+}
+
 /// A whole head, as spans into the request's bytes: small, `Copy`, and kept without them while the body arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// The method.
     pub method: Method,

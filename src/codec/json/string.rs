@@ -129,7 +129,7 @@ pub(super) fn unescape(text: &[u8]) -> Option<(char, usize)> {
 fn unescape_utf16(text: &[u8]) -> Option<(char, usize)> {
     let unit = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
-        u16::try_from(hex::parse(digits)?).ok()
+        hex::decode(digits).map(u16::from_be_bytes)
     };
     let first = unit(0)?;
     if let Some(meant) = char::from_u32(first.into()) {
