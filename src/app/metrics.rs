@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use super::counters::{BOUNDS, Family, Kind, Label};
 use super::snapshot::Snapshot;
-use crate::store::{Measure, MeasureKind};
+use crate::store::{Measure, Value};
 
 /// What Prometheus asks for.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,9 +21,9 @@ pub fn write(snapshot: &Snapshot, out: &mut Vec<u8>) {
             Kind::Histogram => "histogram",
         };
         begin(name, word, help, &mut text);
-        match kind {
-            Kind::Histogram => histogram(name, &numbers, &mut text),
-            Kind::Counter | Kind::Gauge => series(name, "", labels, &numbers, &mut text),
+        match (kind, numbers.split_last()) {
+            (Kind::Histogram, Some((sum, counts))) => histogram(name, &BOUNDS, counts, *sum, &mut text),
+            _ => series(name, "", labels, &numbers, &mut text),
         }
     }
     snapshot.store.chunk_by(|a, b| a.family == b.family).for_each(|family| measures(family, &mut text));
@@ -51,30 +51,36 @@ fn series(name: &str, above: &str, labels: &[Label], numbers: &[f64], text: &mut
     }
 }
 
-fn histogram(name: &str, numbers: &[f64], text: &mut String) {
-    let (counts, sum) = numbers.split_at(BOUNDS.len() + 1);
+/// Appends buckets that add up. `counts` are those of each bucket alone, `bounds` and `sum` in microseconds.
+fn histogram(name: &str, bounds: &[u64], counts: &[f64], sum: f64, text: &mut String) {
     let mut below = 0.0;
-    let bounds = BOUNDS.iter().map(|&bound| (bound as f64 / 1e6).to_string());
+    let bounds = bounds.iter().map(|&bound| (bound as f64 / 1e6).to_string());
     for (bound, n) in bounds.chain(["+Inf".into()]).zip(counts) {
         below += n;
         let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {below}");
     }
-    let _ = writeln!(text, "{name}_sum {}\n{name}_count {below}", sum[0] / 1e6);
+    let _ = writeln!(text, "{name}_sum {}\n{name}_count {below}", sum / 1e6);
 }
 
 /// Appends a family of the store.
 fn measures(family: &[Measure], text: &mut String) {
-    let kind = match family[0].kind {
-        MeasureKind::Counter => "counter",
-        MeasureKind::Gauge => "gauge",
-        MeasureKind::Histogram => "histogram",
+    let word = match family[0].value {
+        Value::Counter(_) => "counter",
+        Value::Gauge(_) => "gauge",
+        Value::Histogram { .. } => "histogram",
     };
-    begin(family[0].family, kind, family[0].help, text);
-    for Measure { family: name, suffix, label, value, .. } in family {
-        let _ = match label {
-            Some((label, of)) => writeln!(text, "{name}{suffix}{{{label}=\"{}\"}} {value}", escape(of)),
-            None => writeln!(text, "{name}{suffix} {value}"),
-        };
+    begin(family[0].family, word, family[0].help, text);
+    for Measure { family: name, label, value, .. } in family {
+        match value {
+            Value::Counter(n) | Value::Gauge(n) => {
+                let label = label.as_ref().map(|(name, value)| format!("{{{name}=\"{}\"}}", escape(value)));
+                let _ = writeln!(text, "{name}{} {n}", label.unwrap_or_default());
+            }
+            Value::Histogram { bounds, counts, sum } => {
+                let counts: Vec<_> = counts.iter().map(|&n| n as f64).collect();
+                histogram(name, bounds, &counts, *sum as f64, text);
+            }
+        }
     }
 }
 
@@ -133,30 +139,14 @@ mod tests {
     #[test]
     fn writes_the_families_of_the_store() {
         let help = "Help.";
-        let up = |shard: &'static str, value| Measure {
+        let up = |shard: &'static str, up| Measure {
             family: "streamer_store_up",
-            kind: MeasureKind::Gauge,
             help,
-            suffix: "",
             label: Some(("shard", shard.into())),
-            value,
+            value: Value::Gauge(up),
         };
-        let trip = |suffix, le: Option<&'static str>, value| Measure {
-            family: "streamer_store_seconds",
-            kind: MeasureKind::Histogram,
-            help,
-            suffix,
-            label: le.map(|le| ("le", le.into())),
-            value,
-        };
-        let store = vec![
-            up("a\"\\", 1.0),
-            up("b", 0.0),
-            trip("_bucket", Some("0.001"), 2.0),
-            trip("_bucket", Some("+Inf"), 3.0),
-            trip("_sum", None, 0.25),
-            trip("_count", None, 3.0),
-        ];
+        let trips = Value::Histogram { bounds: &[1000], counts: vec![2, 1], sum: 250_000 };
+        let store = vec![up("a\"\\", 1), up("b", 0), Measure::single("streamer_store_seconds", help, trips)];
         let mut out = Vec::new();
         write(&Snapshot { store, ..Snapshot::default() }, &mut out);
         let expected = r#"# HELP streamer_store_up Help.

@@ -7,7 +7,7 @@ use super::counters::{BOUNDS, Family, Kind, Label};
 use super::recent::{Event, What};
 use super::snapshot::Snapshot;
 use crate::codec::json;
-use crate::store::{Measure, MeasureKind};
+use crate::store::{Measure, Value};
 use crate::time;
 
 /// Appends the numbers and the latest events.
@@ -48,12 +48,10 @@ pub fn write(snapshot: &Snapshot, settings: &Settings, out: &mut Vec<u8>) {
 /// The numbers of a family: one number; an object with a member for each value of its label, which are such objects again
 /// where it has a second label; or a histogram.
 fn value(family: &Family, numbers: &[f64]) -> String {
-    if family.kind == Kind::Histogram {
-        let (counts, sum) = numbers.split_at(BOUNDS.len() + 1);
-        let bounds = BOUNDS.map(|bound| bound as f64 / 1e6);
-        return format!("{{\"bounds\":{bounds:?},\"counts\":{counts:?},\"sum\":{}}}", sum[0] / 1e6);
+    match (family.kind, numbers.split_last()) {
+        (Kind::Histogram, Some((sum, counts))) => histogram(&BOUNDS, counts, *sum),
+        _ => by_label(family.labels, numbers),
     }
-    by_label(family.labels, numbers)
 }
 
 fn by_label(labels: &[Label], numbers: &[f64]) -> String {
@@ -64,38 +62,29 @@ fn by_label(labels: &[Label], numbers: &[f64]) -> String {
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
+/// `counts` are those of each bucket alone, `bounds` and `sum` in microseconds.
+fn histogram(bounds: &[u64], counts: &[f64], sum: f64) -> String {
+    let bounds: Vec<_> = bounds.iter().map(|&bound| bound as f64 / 1e6).collect();
+    format!("{{\"bounds\":{bounds:?},\"counts\":{counts:?},\"sum\":{}}}", sum / 1e6)
+}
+
 /// A family of the store, in the same forms.
 fn measured(family: &[Measure]) -> String {
-    if family[0].kind == MeasureKind::Histogram {
-        return store_histogram(family);
-    }
-    let one = |Measure { label, value, .. }: &Measure| match label {
-        None => value.to_string(),
-        Some((_, of)) => {
-            let mut name = Vec::new();
-            json::write_string(of.as_bytes(), &mut name);
-            format!("{}:{value}", String::from_utf8_lossy(&name))
-        }
+    let one = |Measure { label, value, .. }: &Measure| {
+        let value = match value {
+            Value::Counter(n) | Value::Gauge(n) => n.to_string(),
+            Value::Histogram { bounds, counts, sum } => {
+                let counts: Vec<_> = counts.iter().map(|&n| n as f64).collect();
+                histogram(bounds, &counts, *sum as f64)
+            }
+        };
+        let Some((_, of)) = label else { return value };
+        let mut name = Vec::new();
+        json::write_string(of.as_bytes(), &mut name);
+        format!("{}:{value}", String::from_utf8_lossy(&name))
     };
     let members: Vec<_> = family.iter().map(one).collect();
     if family[0].label.is_none() { members.join(",") } else { format!("{{{}}}", members.join(",")) }
-}
-
-/// Buckets that add up, as Prometheus has them, made into counts of each bucket alone.
-fn store_histogram(family: &[Measure]) -> String {
-    let (mut bounds, mut counts, mut sum, mut below) = (Vec::new(), Vec::new(), 0.0, 0.0);
-    for Measure { suffix, label, value, .. } in family {
-        match (*suffix, label) {
-            ("_bucket", Some((_, le))) => {
-                bounds.extend(le.parse::<f64>().ok().filter(|bound| bound.is_finite()));
-                counts.push(value - below);
-                below = *value;
-            }
-            ("_sum", _) => sum = *value,
-            _ => {}
-        }
-    }
-    format!("{{\"bounds\":{bounds:?},\"counts\":{counts:?},\"sum\":{sum}}}")
 }
 
 fn event(event: &Event, out: &mut Vec<u8>) {
@@ -151,23 +140,18 @@ mod tests {
         counters.count_response(Method::Get, Status::Ok, 1);
         counters.count_response(Method::Head, Status::Forbidden, 26);
         let latest = vec![event.clone(), Event { id: None, device: None, ..event }];
-        let measure = |family, kind, suffix, label: Option<(&'static str, &'static str)>, value| Measure {
-            family,
-            kind,
+        let up = |shard: &'static str, up| Measure {
+            family: "streamer_store_up",
             help: "",
-            suffix,
-            label: label.map(|(name, value)| (name, value.into())),
-            value,
+            label: Some(("shard", shard.into())),
+            value: Value::Gauge(up),
         };
-        let (gauge, trip) = (MeasureKind::Gauge, MeasureKind::Histogram);
+        let trips = Value::Histogram { bounds: &[500_000], counts: vec![2, 1], sum: 750_000 };
         let store = vec![
-            measure("streamer_store_parked", gauge, "", None, 5.0),
-            measure("streamer_store_up", gauge, "", Some(("shard", "\"a")), 1.0),
-            measure("streamer_store_up", gauge, "", Some(("shard", "b")), 0.0),
-            measure("streamer_store_seconds", trip, "_bucket", Some(("le", "0.5")), 2.0),
-            measure("streamer_store_seconds", trip, "_bucket", Some(("le", "+Inf")), 3.0),
-            measure("streamer_store_seconds", trip, "_sum", None, 0.75),
-            measure("streamer_store_seconds", trip, "_count", None, 3.0),
+            Measure::single("streamer_store_parked", "", Value::Gauge(5)),
+            up("\"a", 1),
+            up("b", 0),
+            Measure::single("streamer_store_seconds", "", trips),
         ];
         let snapshot =
             Snapshot { latest, store, sum: [&counters].into_iter().collect(), ..Snapshot::default() };

@@ -152,33 +152,42 @@ pub trait Registry {
     fn unwatch(&mut self, source: BorrowedFd<'_>);
 }
 
-/// One number that a store counts or measures, as Prometheus has it.
+/// Something that a store counts or measures, as Prometheus has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measure {
-    /// The family's name: `streamer_store_retries_total`. A histogram's measures are named with `_bucket`, `_sum` and
-    /// `_count`, its family without them.
+    /// The family's name: `streamer_store_retries_total`. Measures of one family follow each other.
     pub family: &'static str,
-    /// How the number behaves.
-    pub kind: MeasureKind,
     /// What the family says, in one sentence.
     pub help: &'static str,
-    /// What stands behind the family's name: nothing, or `_bucket`, `_sum`, `_count`.
-    pub suffix: &'static str,
     /// One label, if the family has one.
     pub label: Option<(&'static str, Cow<'static, str>)>,
-    /// The number.
-    pub value: f64,
+    /// The number, or the distribution.
+    pub value: Value,
 }
 
-/// How a measure behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MeasureKind {
-    /// It only goes up.
-    Counter,
-    /// It goes up and down.
-    Gauge,
-    /// It is a part of a distribution.
-    Histogram,
+impl Measure {
+    /// The only measure of its family.
+    pub fn single(family: &'static str, help: &'static str, value: Value) -> Self {
+        Self { family, help, label: None, value }
+    }
+}
+
+/// What a measure says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A number that only goes up.
+    Counter(u64),
+    /// A number that goes up and down.
+    Gauge(u64),
+    /// How long something took, in microseconds.
+    Histogram {
+        /// The upper bounds of the buckets.
+        bounds: &'static [u64],
+        /// How many there are in each bucket alone; the last one takes all that is longer.
+        counts: Vec<u64>,
+        /// All of them together.
+        sum: u64,
+    },
 }
 
 /// What one visit of the sweeper did.

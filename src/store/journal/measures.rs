@@ -2,18 +2,17 @@
 //!
 //! *Invariant:* nothing here waits for the disk.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::files::{BOUNDS, Counters, Files};
+use super::files::{BOUNDS, Files};
 use super::lane::Lane;
-use crate::store::{Measure, MeasureKind};
+use crate::store::Measure;
+use crate::store::Value::{Counter, Gauge, Histogram};
 
 /// The measures, with the files of these lanes.
 pub fn of(files: &Files, lanes: &[Arc<Lane>]) -> Vec<Measure> {
-    use MeasureKind::{Counter, Gauge};
-    let Counters { writes, written_bytes, failures, .. } = &files.counters;
+    let counters = &files.counters;
     let (mut n_files, mut bytes) = (lanes.len() as u64, 0);
     for lane in lanes {
         bytes += lane.writer().file().length;
@@ -22,53 +21,27 @@ pub fn of(files: &Files, lanes: &[Arc<Lane>]) -> Vec<Measure> {
         n_files += 1;
         bytes += closed.length;
     }
-    let single = |family, kind, help, value: u64| Measure {
-        family,
-        kind,
-        help,
-        suffix: "",
-        label: None,
-        value: value as f64,
+    let syncs = Histogram {
+        bounds: &BOUNDS,
+        counts: counters.syncs.iter().map(|n| n.load(Relaxed)).collect(),
+        sum: counters.sync_micros.load(Relaxed),
     };
-    let mut measures = vec![
-        single("streamer_journal_bytes", Gauge, "Size of the journal's files.", bytes),
-        single("streamer_journal_files", Gauge, "Files of the journal.", n_files),
-        single("streamer_journal_writes_total", Counter, "Writes to the journal.", writes.load(Relaxed)),
-        single(
+    [
+        ("streamer_journal_bytes", "Size of the journal's files.", Gauge(bytes)),
+        ("streamer_journal_files", "Files of the journal.", Gauge(n_files)),
+        ("streamer_journal_writes_total", "Writes to the journal.", Counter(counters.writes.load(Relaxed))),
+        (
             "streamer_journal_written_bytes_total",
-            Counter,
             "Bytes written to the journal.",
-            written_bytes.load(Relaxed),
+            Counter(counters.written_bytes.load(Relaxed)),
         ),
-        single(
+        (
             "streamer_journal_failures_total",
-            Counter,
             "Writes, syncs and new files of the journal that failed.",
-            failures.load(Relaxed),
+            Counter(counters.failures.load(Relaxed)),
         ),
-    ];
-    syncs(&files.counters, &mut measures);
-    measures
-}
-
-fn syncs(counters: &Counters, measures: &mut Vec<Measure>) {
-    let mut part = |suffix, label: Option<Cow<'static, str>>, value| {
-        measures.push(Measure {
-            family: "streamer_journal_sync_duration_seconds",
-            kind: MeasureKind::Histogram,
-            help: "How long syncs of the journal took.",
-            suffix,
-            label: label.map(|label| ("le", label)),
-            value,
-        });
-    };
-    let mut below = 0;
-    for (n, bound) in counters.syncs.iter().zip(BOUNDS) {
-        below += n.load(Relaxed);
-        part("_bucket", Some((bound as f64 / 1e6).to_string().into()), below as f64);
-    }
-    let all = below + counters.syncs[BOUNDS.len()].load(Relaxed);
-    part("_bucket", Some("+Inf".into()), all as f64);
-    part("_sum", None, counters.sync_micros.load(Relaxed) as f64 / 1e6);
-    part("_count", None, all as f64);
+        ("streamer_journal_sync_duration_seconds", "How long syncs of the journal took.", syncs),
+    ]
+    .map(|(family, help, value)| Measure::single(family, help, value))
+    .into()
 }

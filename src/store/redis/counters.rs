@@ -3,11 +3,11 @@
 //! Each session counts for itself, so that no two workers write to one line of cache; the sums are taken when they are
 //! asked for.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::store::{Measure, MeasureKind};
+use crate::store::{Measure, Value};
 
 /// One thing that is counted.
 #[derive(Clone, Copy)]
@@ -47,26 +47,15 @@ const NAMES: [(&str, &str); 10] = [
     ("streamer_store_unavailable_total", "Commands that got a 503 because of the engine."),
 ];
 
-/// The upper bounds of the buckets of round trips, in microseconds, and as Prometheus writes them.
-const BUCKETS: [(u64, &str); 10] = [
-    (250, "0.00025"),
-    (500, "0.0005"),
-    (1_000, "0.001"),
-    (2_500, "0.0025"),
-    (5_000, "0.005"),
-    (10_000, "0.01"),
-    (25_000, "0.025"),
-    (50_000, "0.05"),
-    (100_000, "0.1"),
-    (250_000, "0.25"),
-];
+/// The upper bounds of the buckets of round trips, in microseconds.
+const BOUNDS: [u64; 10] = [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000];
 
 /// The counts of one session.
 #[derive(Default)]
 pub struct Counters {
     counts: [AtomicU64; NAMES.len()],
     /// Round trips by how long they took; the last takes what is longer than all bounds.
-    buckets: [AtomicU64; BUCKETS.len() + 1],
+    buckets: [AtomicU64; BOUNDS.len() + 1],
     micros: AtomicU64,
 }
 
@@ -84,38 +73,25 @@ impl Counters {
     /// An answer took so long.
     pub fn round_trip(&self, took: Duration) {
         let micros = took.as_micros() as u64;
-        let bucket = BUCKETS.iter().position(|(most, _)| micros <= *most).unwrap_or(BUCKETS.len());
+        let bucket = BOUNDS.iter().position(|&bound| micros <= bound).unwrap_or(BOUNDS.len());
         self.buckets[bucket].fetch_add(1, Relaxed);
         self.micros.fetch_add(micros, Relaxed);
     }
 }
 
 /// The sums, as measures.
-pub fn measures(all: &[std::sync::Arc<Counters>]) -> Vec<Measure> {
-    let sum = |get: &dyn Fn(&Counters) -> u64| all.iter().map(|one| get(one)).sum::<u64>() as f64;
-    let counter = |i: usize| Measure {
-        family: NAMES[i].0,
-        kind: MeasureKind::Counter,
-        help: NAMES[i].1,
-        suffix: "",
-        label: None,
-        value: sum(&|one| one.counts[i].load(Relaxed)),
+pub fn measures(all: &[Arc<Counters>]) -> Vec<Measure> {
+    let sum = |get: &dyn Fn(&Counters) -> &AtomicU64| all.iter().map(|one| get(one).load(Relaxed)).sum();
+    let counters = NAMES
+        .iter()
+        .enumerate()
+        .map(|(i, (family, help))| Measure::single(family, help, Value::Counter(sum(&|one| &one.counts[i]))));
+    let round_trips = Value::Histogram {
+        bounds: &BOUNDS,
+        counts: (0..=BOUNDS.len()).map(|i| sum(&|one| &one.buckets[i])).collect(),
+        sum: sum(&|one| &one.micros),
     };
-    let mut measures: Vec<Measure> = (0..NAMES.len()).map(counter).collect();
-    let trip = |suffix, label, value| Measure {
-        family: "streamer_store_round_trip_seconds",
-        kind: MeasureKind::Histogram,
-        help: "How long the engine took to answer a command.",
-        suffix,
-        label,
-        value,
-    };
-    let mut below = 0.0;
-    for (i, bound) in BUCKETS.iter().map(|(_, bound)| *bound).chain(["+Inf"]).enumerate() {
-        below += sum(&|one| one.buckets[i].load(Relaxed));
-        measures.push(trip("_bucket", Some(("le", Cow::Borrowed(bound))), below));
-    }
-    measures.push(trip("_sum", None, sum(&|one| one.micros.load(Relaxed)) / 1e6));
-    measures.push(trip("_count", None, below));
-    measures
+    let (family, help) =
+        ("streamer_store_round_trip_seconds", "How long the engine took to answer a command.");
+    counters.chain([Measure::single(family, help, round_trips)]).collect()
 }

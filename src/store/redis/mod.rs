@@ -28,7 +28,6 @@ mod shared;
 mod stream;
 mod task;
 
-use std::borrow::Cow;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Sender, channel};
@@ -36,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::{fs, thread};
 
-use super::{Census, Measure, MeasureKind, Session, Store, Swept};
+use super::{Census, Measure, Session, Store, Swept, Value};
 use crate::streams::account::Policy;
 use crate::time::{Millis, Timestamp};
 
@@ -139,33 +138,22 @@ impl Store for Redis {
         let map = self.shared.map().1;
         let node = |id: &u32| {
             let node = &map.nodes[*id as usize];
-            let label = Some(("node", Cow::Owned(node.addresses[0].to_string())));
-            measure(
-                "streamer_store_node_up",
-                MeasureKind::Gauge,
-                "Whether the engine's node answers.",
-                label,
-                f64::from(u8::from(!node.down.load(Relaxed))),
-            )
+            Measure {
+                family: "streamer_store_node_up",
+                help: "Whether the engine's node answers.",
+                label: Some(("node", node.addresses[0].to_string().into())),
+                value: Value::Gauge((!node.down.load(Relaxed)).into()),
+            }
         };
         let mut measures: Vec<Measure> = map.owners.iter().map(node).collect();
-        let refreshes = self.shared.refreshes.load(Relaxed) as f64;
-        let (family, help) =
-            ("streamer_store_refreshes_total", "How often the engine was asked for its nodes.");
-        measures.push(measure(family, MeasureKind::Counter, help, None, refreshes));
+        measures.push(Measure::single(
+            "streamer_store_refreshes_total",
+            "How often the engine was asked for its nodes.",
+            Value::Counter(self.shared.refreshes.load(Relaxed)),
+        ));
         measures.extend(counters::measures(&self.shared.counters()));
         measures
     }
-}
-
-fn measure(
-    family: &'static str,
-    kind: MeasureKind,
-    help: &'static str,
-    label: Option<(&'static str, Cow<'static, str>)>,
-    value: f64,
-) -> Measure {
-    Measure { family, kind, help, suffix: "", label, value }
 }
 
 #[cfg(test)]
