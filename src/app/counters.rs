@@ -111,7 +111,7 @@ counters! {
     LinesLost, Counter, "streamer_log_lines_lost_total",
         "Access log lines lost: the log was not read in time, or could not be written.",
         &[Label { name: "cause", values: &labels(&Lost::ALL) }];
-    Panics, Counter, "streamer_panics_total", "Panics caught; each closed a connection.", &[];
+    Panics, Counter, "streamer_panics_total", "Panics caught, each a fault of the program.", &[];
 }
 
 /// The methods that are told apart, with their labels.

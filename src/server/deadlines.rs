@@ -88,6 +88,11 @@ impl Deadlines {
         }
     }
 
+    /// No connection waits any more.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.idle_time);
+    }
+
     /// What the connection waits for.
     pub fn waits_for(&self, handle: Handle) -> Option<Timeout> {
         self.links.get(handle.slot())?.wait

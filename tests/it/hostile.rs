@@ -12,7 +12,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use streamer::store::memory::Memory;
-use streamer::store::{Census, Measure, Session, Store, Swept};
+use streamer::store::{Census, Measure, Registry, Session, Store, Submitted, Swept};
 use streamer::streams::batch::Batch;
 use streamer::time::Timestamp;
 
@@ -680,6 +680,50 @@ fn a_panic_in_one_request_is_counted_and_the_next_are_served() {
         assert_eq!(alice.call("alice", "GET /?id=V", "").status, 200, "the worker goes on");
     }
     assert_eq!(Client::connect(server.listen).call("alice", "DELETE /?id=V", "").status, 200);
+}
+
+/// Streams in memory, in a store whose sessions panic when they end.
+struct Unending(Arc<Memory>);
+
+impl Store for Unending {
+    fn session(self: Arc<Self>, _waker: Waker) -> io::Result<Box<dyn Session>> {
+        Ok(Box::new(Self(Arc::clone(&self.0))))
+    }
+
+    fn sweep(&self, now: Timestamp) -> Swept {
+        self.0.sweep(now)
+    }
+
+    fn census(&self) -> Option<Census> {
+        self.0.census()
+    }
+
+    fn describe(&self) -> String {
+        "memory, without end".into()
+    }
+}
+
+impl Session for Unending {
+    fn submit(&mut self, now: Timestamp, batch: &mut Batch, _registry: &mut dyn Registry) -> Submitted {
+        self.0.execute(now, batch);
+        Submitted::Done
+    }
+}
+
+impl Drop for Unending {
+    fn drop(&mut self) {
+        let is_of_worker = thread::current().name().is_some_and(|name| name.starts_with("worker"));
+        assert!(!is_of_worker, "this panic is part of the test");
+    }
+}
+
+#[test]
+fn a_session_that_panics_at_its_end_does_not_hold_up_the_stop() {
+    let server = InProcess::start(&["--log", "off", "--grace", "30s"], Unending(Arc::new(memory())));
+    assert_eq!(Client::connect(server.listen).call("alice", "POST /?id=V", "").status, 201);
+    let begun = Instant::now();
+    drop(server);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 /// Streams in memory, in a store whose first sweep panics, and its pages' numbers while it is told to.

@@ -9,12 +9,10 @@
 //!
 //! *Invariant:* a panic of the store costs the requests that it was to carry out, and no others.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::work::Work;
 use super::{Handle, MAX_OUT, Worker};
-use crate::app::counters::Counter;
 use crate::app::{Exchange, Turn, View};
 use crate::server::shared::Question;
 use crate::store::Submitted;
@@ -26,12 +24,12 @@ impl Worker {
             return;
         }
         self.park_observed();
-        let (now, engine) = (self.time.now.steady, &mut self.engine);
-        let (batch, poller) = (&mut self.work.turn.batch, &mut self.connections.poller);
-        let submitted = catch_unwind(AssertUnwindSafe(|| engine.submit(now, batch, poller)));
-        let submitted = submitted.unwrap_or_else(|_| {
+        let submitted = self.contain(|worker| {
+            let (batch, poller) = (&mut worker.work.turn.batch, &mut worker.connections.poller);
+            worker.engine.submit(worker.time.now.steady, batch, poller)
+        });
+        let submitted = submitted.unwrap_or_else(|| {
             // Commands that the panic has kept from being carried out say `Unavailable`.
-            self.links.counters.bump(Counter::Panics, 0);
             self.engine.spend_ticket();
             Submitted::Done
         });
@@ -96,8 +94,10 @@ impl Worker {
 
     /// Something that the session watches is ready.
     pub(super) fn session_ready(&mut self, key: u32) {
-        let (now, engine, poller) = (self.time.now.steady, &mut self.engine, &mut self.connections.poller);
-        if catch_unwind(AssertUnwindSafe(|| engine.ready(now, key, poller))).is_err() {
+        let ready = |worker: &mut Self| {
+            worker.engine.ready(worker.time.now.steady, key, &mut worker.connections.poller);
+        };
+        if self.contain(ready).is_none() {
             self.fail_parked();
         }
     }
@@ -107,28 +107,30 @@ impl Worker {
         if !self.engine.is_waiting() {
             return;
         }
-        let now = self.time.now.steady;
+        let complete = |worker: &mut Self| {
+            worker.engine.complete(worker.time.now.steady, &mut worker.connections.poller)
+        };
         loop {
-            let (engine, poller) = (&mut self.engine, &mut self.connections.poller);
-            match catch_unwind(AssertUnwindSafe(|| engine.complete(now, poller))) {
-                Ok(Some(mut work)) if !work.turn.batch.awaited.is_empty() => {
+            match self.contain(complete) {
+                Some(Some(mut work)) if !work.turn.batch.awaited.is_empty() => {
                     // Those whose part of the engine has answered do not wait for a part that is slow, or hangs.
                     self.respond_unless(&mut work, Exchange::is_awaited);
-                    self.engine.park_rest(work);
+                    if self.contain(|worker| worker.engine.park_rest(work)).is_none() {
+                        return self.fail_parked();
+                    }
                 }
-                Ok(Some(work)) => {
+                Some(Some(work)) => {
                     let work = self.respond(work);
                     self.engine.recycle(work);
                 }
-                Ok(None) => return,
-                Err(_) => return self.fail_parked(),
+                Some(None) => return,
+                None => return self.fail_parked(),
             }
         }
     }
 
     /// The session has panicked: what it was to carry out is lost, and those connections are closed.
     fn fail_parked(&mut self) {
-        self.links.counters.bump(Counter::Panics, 0);
         for work in self.engine.take_all() {
             work.exchanges.into_iter().for_each(|(handle, _)| self.close(handle));
         }
@@ -166,7 +168,7 @@ impl Worker {
 
     /// Encodes the responses of one connection.
     fn respond_to(&mut self, group: &[(Handle, Exchange)], work: &Work) {
-        self.contain(group[0].0, |worker, handle| worker.encode(handle, group, work));
+        self.contain_one(group[0].0, |worker, handle| worker.encode(handle, group, work));
         if self.output.bytes.len() > MAX_OUT {
             self.write_all();
         }

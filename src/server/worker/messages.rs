@@ -18,18 +18,8 @@ impl Worker {
         let messages = self.links.inbox.take();
         let count = messages.len();
         for message in messages {
-            match message {
-                Message::Serve(newcomer) => self.accept(newcomer),
-                Message::MakeRoom(newcomer, passed_on) => self.make_room(newcomer, passed_on),
-                Message::Reclaim => drop(self.reclaim(Side::Public)),
-                Message::Observed { ticket, page } => {
-                    if let Some(mut work) = self.engine.unpark(ticket) {
-                        work.page = page;
-                        let work = self.respond(work);
-                        self.engine.recycle(work);
-                    }
-                }
-            }
+            // A panic at one does not lose those behind it.
+            self.contain_all(|worker| worker.take_message(message));
         }
         self.say_longest_idle(Side::Public);
         self.say_longest_idle(Side::Admin);
@@ -39,6 +29,21 @@ impl Worker {
             // What has arrived is still served; then the idle are closed.
             let all: Vec<Handle> = self.connections.slab.handles().collect();
             all.into_iter().for_each(|handle| self.read_once_more(handle));
+        }
+    }
+
+    fn take_message(&mut self, message: Message) {
+        match message {
+            Message::Serve(newcomer) => self.accept(newcomer),
+            Message::MakeRoom(newcomer, passed_on) => self.make_room(newcomer, passed_on),
+            Message::Reclaim => drop(self.reclaim(Side::Public)),
+            Message::Observed { ticket, page } => {
+                if let Some(mut work) = self.engine.unpark(ticket) {
+                    work.page = page;
+                    let work = self.respond(work);
+                    self.engine.recycle(work);
+                }
+            }
         }
     }
 

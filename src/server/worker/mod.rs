@@ -5,12 +5,13 @@
 //! turn; and **respond**. Each step is done for all connections before the next. A batch that has to wait for a slow
 //! engine is parked with its requests, and the worker goes on with further turns.
 //!
-//! *Invariant:* a worker blocks only in its poller (and, when that fails, in a short sleep). What it shares with other
-//! threads is listed in [`Links`]; it takes their locks for a few stores at most.
+//! *Invariant:* a worker blocks only in its poller (and, when a turn fails, in a short sleep). What it shares with other
+//! threads is listed in [`Links`]; it takes their locks for a few stores at most. No panic ends it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
@@ -53,6 +54,8 @@ const BUFFER: usize = 2 * (MAX_PARTIAL + READ);
 const MAX_OUT: usize = 256 * 1024;
 /// The token of the worker's wake-ups: a session has no such key.
 const WAKE: u64 = u64::MAX;
+/// How long to rest after a failure that may come again at once: better a slow server than a spinning one.
+const REST: Duration = Duration::from_millis(100);
 
 /// One worker.
 pub struct Worker {
@@ -140,14 +143,42 @@ impl Worker {
     pub fn run(mut self) {
         let mut events = Vec::with_capacity(MAX_EVENTS);
         while !self.is_done() {
-            self.turn(&mut events);
+            self.contain_all(|worker| worker.turn(&mut events));
         }
-        let left: Vec<Handle> = self.connections.slab.handles().collect();
-        left.into_iter().for_each(|handle| self.close(handle));
+        self.close_all();
         let shared = Arc::clone(&self.links.shared);
-        // Before the server may end: a session puts on the disk what is not there.
-        drop(self);
+        // Before the server may end: a session puts on the disk what is not there. It ends even if that panics.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
         shared.working.fetch_sub(1, Relaxed);
+    }
+
+    /// Does something. A panic is counted, and leaves no result.
+    fn contain<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self)));
+        done.inspect_err(|_| self.links.counters.bump(Counter::Panics, 0)).ok()
+    }
+
+    /// Does something that concerns all connections. If it panics, what is known of them cannot be trusted any more, so
+    /// that all are closed.
+    fn contain_all(&mut self, work: impl FnOnce(&mut Self)) {
+        if self.contain(work).is_some() {
+            return;
+        }
+        drop((self.engine.take_all(), std::mem::take(&mut self.work), std::mem::take(&mut self.output)));
+        // The session may have kept a batch that is not parked.
+        self.engine.spend_ticket();
+        (self.input.arrivals, self.input.filled) = (Vec::new(), 0);
+        self.connections.scheduled.clear();
+        self.connections.deadlines.clear();
+        let closed = self.close_all();
+        let number = self.links.number;
+        notice(&format!(
+            "a panic, which is told above, has cost worker {number} its {closed} connections; it goes on, please report \
+             the panic"
+        ));
+        std::thread::sleep(REST);
+        // The wake-ups may have been cleared, and the messages not taken.
+        self.links.inbox.wake_worker();
     }
 
     /// While other workers still have requests under way, this one goes on for the sake of the admin listener.
@@ -183,9 +214,9 @@ impl Worker {
     fn wait(&mut self, events: &mut Vec<Event>) {
         let timeout = self.timeout();
         if let Err(error) = self.connections.poller.wait(events, timeout) {
-            // It can only be misused; better a slow server than a dead or a spinning one.
+            // It can only be misused.
             notice(&format!("cannot wait for connections: {error}"));
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(REST);
         }
         self.begin();
     }
@@ -287,3 +318,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,10 @@
 //! The turn does each of these for all its connections before it does the next for any: the kernel's code and ours push each
 //! other out of the cache, and so do so a few times a turn and not twice a request.
 //!
-//! *Invariant:* what happens here happens to one connection. The others do not notice, not even a panic.
+//! *Invariant:* what is decoded or encoded here is one connection's. The others do not notice, not even a panic.
 
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::work::Work;
@@ -71,9 +70,8 @@ impl Worker {
     }
 
     /// Does something with one connection. If it panics, that connection is closed.
-    pub(super) fn contain(&mut self, handle: Handle, work: impl FnOnce(&mut Self, Handle)) {
-        if catch_unwind(AssertUnwindSafe(|| work(self, handle))).is_err() {
-            self.links.counters.bump(Counter::Panics, 0);
+    pub(super) fn contain_one(&mut self, handle: Handle, work: impl FnOnce(&mut Self, Handle)) {
+        if self.contain(|worker| work(worker, handle)).is_none() {
             self.close(handle);
         }
     }
@@ -122,7 +120,7 @@ impl Worker {
     pub(super) fn decode_arrivals(&mut self) {
         let mut arrivals = std::mem::take(&mut self.input.arrivals);
         for (handle, bytes) in arrivals.drain(..) {
-            self.contain(handle, |worker, handle| worker.receive(handle, bytes));
+            self.contain_one(handle, |worker, handle| worker.receive(handle, bytes));
         }
         self.input.arrivals = arrivals;
         self.input.filled = 0;
@@ -344,6 +342,13 @@ impl Worker {
         if connection.wants_visit() {
             self.schedule(handle);
         }
+    }
+
+    /// Closes all connections; returns how many there were.
+    pub(super) fn close_all(&mut self) -> usize {
+        let all: Vec<Handle> = self.connections.slab.handles().collect();
+        all.iter().for_each(|handle| self.close(*handle));
+        all.len()
     }
 
     pub(super) fn close(&mut self, handle: Handle) {
