@@ -31,7 +31,11 @@ impl Position {
     /// A fraction is cut off, below zero is zero, and above the last position is the last.
     pub fn parse(text: &str) -> Option<Self> {
         let magnitude = text.strip_prefix('-').unwrap_or(text);
-        let position = if magnitude.contains(':') { clock(magnitude) } else { number(magnitude) }?;
+        let position = if magnitude.as_bytes().contains(&b':') {
+            clock(magnitude.as_bytes())
+        } else {
+            number(magnitude)
+        }?;
         Some(if magnitude.len() < text.len() { Self(0) } else { position })
     }
 
@@ -39,13 +43,31 @@ impl Position {
     pub fn write(self, out: &mut Vec<u8>) {
         let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
         if hours > 0 {
-            write_digits(hours, 1, out);
+            let mut unit = 1;
+            while hours / unit > 9 {
+                unit *= 10;
+            }
+            while unit > 0 {
+                out.push(ones(hours / unit));
+                unit /= 10;
+            }
             out.push(b':');
         }
-        write_digits(minutes, if hours > 0 { 2 } else { 1 }, out);
-        out.push(b':');
-        write_digits(seconds, 2, out);
+        if hours > 0 || minutes > 9 {
+            out.push(tens(minutes));
+        }
+        out.extend_from_slice(&[ones(minutes), b':', tens(seconds), ones(seconds)]);
     }
+}
+
+/// The first of the two digits of `n`.
+fn tens(n: u32) -> u8 {
+    b'0' + (n / 10) as u8
+}
+
+/// The last digit of `n`.
+fn ones(n: u32) -> u8 {
+    b'0' + (n % 10) as u8
 }
 
 fn number(text: &str) -> Option<Position> {
@@ -56,12 +78,13 @@ fn number(text: &str) -> Option<Position> {
     Some(Position(secs as u32))
 }
 
-fn clock(text: &str) -> Option<Position> {
-    let text = match text.split_once('.') {
-        Some((whole, fraction)) => Some(whole).filter(|_| are_digits(fraction.as_bytes()))?,
+fn clock(text: &[u8]) -> Option<Position> {
+    let text = match text.iter().position(|&byte| byte == b'.') {
+        Some(point) if are_digits(&text[point + 1..]) => &text[..point],
+        Some(_) => return None,
         None => text,
     };
-    let (rest, seconds) = split_last(text.as_bytes())?;
+    let (rest, seconds) = split_last(text)?;
     let (first, rest, unit) = match split_last(rest) {
         Some((hours, minutes)) => (hours, minutes * 60 + seconds, 3600),
         None => (rest, seconds, 60),
@@ -84,14 +107,6 @@ fn split_last(clock: &[u8]) -> Option<(&[u8], u32)> {
 
 fn are_digits(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(u8::is_ascii_digit)
-}
-
-/// Appends `n` with `least` digits or more.
-fn write_digits(n: u32, least: u32, out: &mut Vec<u8>) {
-    if n > 9 || least > 1 {
-        write_digits(n / 10, least.saturating_sub(1), out);
-    }
-    out.push(b'0' + (n % 10) as u8);
 }
 
 #[cfg(test)]
