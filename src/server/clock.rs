@@ -8,15 +8,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::{Millis, Now, Timestamp};
 
 /// A gap of more than so many microseconds does not count.
 const STALL: u64 = 2_000_000;
-/// How often it is noted that the clock was read, in microseconds. The sweeper reads it more often than [`STALL`] even
-/// when nothing else happens.
+/// How often it is noted that the clock was read, in microseconds.
 const NOTED_EVERY: u64 = 100_000;
+/// How often it is read when nothing else happens: more often than [`STALL`], so that an idle server is none that stands
+/// still.
+const TICK: Duration = Duration::from_millis(250);
 
 /// Reads the clocks. Clones share the steady clock, so that the times of all threads compare.
 #[derive(Clone)]
@@ -75,6 +78,14 @@ impl Clock {
         let (began, last_read, taken_out) = (Instant::now(), AtomicU64::new(0), AtomicU64::new(0));
         let steady = Arc::new(Steady { began, first, last_read, taken_out, stall: Mutex::new(()) });
         Self { steady, offset: 0, looked_up: None }
+    }
+
+    /// The work of a thread that does nothing else, so that nothing holds it up. It ends when no other has the clock.
+    pub fn tick(self) {
+        while Arc::strong_count(&self.steady) > 1 {
+            thread::sleep(TICK);
+            self.micros();
+        }
     }
 
     /// Microseconds of steady time since the clock began.

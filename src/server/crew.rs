@@ -133,6 +133,8 @@ impl Crew {
         let inboxes = start_workers(config, &shared, &books, log.as_ref(), clock).map_err(failed)?;
         let observer = books.observer(config, &shared, &inboxes, clock);
         spawn("observer", move || observer.run(&asked)).map_err(failed)?;
+        let ticking = clock.clone();
+        spawn("clock", move || ticking.tick()).map_err(failed)?;
         let reloader = Reloader::start(&config.credentials, &shared, &inboxes).map_err(failed)?;
         let sweeper = {
             let (shared, inboxes, clock) = (Arc::clone(&shared), inboxes.clone(), clock.clone());

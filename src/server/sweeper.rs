@@ -2,7 +2,7 @@
 //! flood of connections has left behind.
 //!
 //! *Invariant:* what a client is told does not depend on the sweeps; an account drops what has expired whenever it is
-//! touched. But this thread must live: on an idle server only it reads the clock.
+//! touched.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,18 +20,14 @@ const TICK: Duration = Duration::from_millis(250);
 /// How many connections have to have held buffers at once before giving back the room is worth the while.
 const FLOOD: usize = 256;
 
-/// Goes round and round the store, an eighth of a lease a round and at most ten seconds, until the server stops. While it
-/// is stopping, only the clock is still read: requests may be under way, and their time has not stood still.
+/// Goes round and round the store, an eighth of a lease a round and at most ten seconds, until the server stops.
 pub fn run(shared: &Shared, inboxes: &[Arc<Inbox>], counters: &Counters, mut clock: Clock) {
     let round = (shared.settings.lease.millis() / 8).clamp(1_000, 10_000);
     let ticks = round as f64 / TICK.as_millis() as f64;
     let (mut owed, mut peak) = (0.0, 0);
-    while shared.working.load(Relaxed) > 0 {
+    while !shared.stopping.load(Relaxed) {
         std::thread::park_timeout(TICK);
         let now = clock.now(clock.micros()).steady;
-        if shared.stopping.load(Relaxed) {
-            continue;
-        }
         owed += 1.0;
         while owed > 0.0 {
             let sweep = AssertUnwindSafe(|| shared.store.sweep(now));
