@@ -393,19 +393,20 @@ fn failures_are_counted_by_cause_and_no_secret_is_written_down() {
     let too_much = mint(KEY, "alice", Some(1001), FAR);
     let malformed =
         ["Authorization: Basic !", "Authorization: Bearer the-token", "Authorization: Basic YQ=="];
-    let malformed: Vec<String> = malformed.iter().map(|&field| field.into()).collect();
+    let mut malformed: Vec<String> = malformed.iter().map(|&field| field.into()).collect();
+    malformed.push(basic("alice", "the-token\n"));
     for (flags, right, wrong, causes) in [
         (
             ["--users", &users],
             "the-token",
             vec![basic("alice", "a-wrong-token"), basic("bob", "the-token")],
-            [1, 3, 1, 1, 0, 0],
+            [1, 4, 1, 1, 0, 0],
         ),
         (
             ["--secret", &secret],
             &*signed,
             vec![basic("alice", "a-wrong-token"), basic("alice", &expired), basic("alice", &too_much)],
-            [1, 3, 0, 1, 1, 1],
+            [1, 4, 0, 1, 1, 1],
         ),
     ] {
         for format in ["text", "json"] {

@@ -61,7 +61,7 @@ pub struct Grant {
 pub enum Failure {
     /// No `Authorization`.
     Missing,
-    /// Not Basic, not base64, no colon, or a user-id that none can have.
+    /// Not Basic, not base64, no colon, a control character, or a user-id that none can have.
     Malformed,
     /// A user that the file does not name.
     UnknownUser,
@@ -102,6 +102,9 @@ impl Credentials {
     /// user-pass   = user-id ":" password               ; after base64; a user-id has no colon
     /// ```
     ///
+    /// "The user-id and password MUST NOT contain any control characters", so that one is
+    /// refused before it is looked up.
+    ///
     /// # Errors
     ///
     /// The cause, for the counters.
@@ -120,10 +123,8 @@ impl Credentials {
         let pair = &arena.bytes()[mark..];
         let colon = pair.iter().position(|&byte| byte == b':').ok_or(Failure::Malformed)?;
         let (user, password) = (&pair[..colon], &pair[colon + 1..]);
-        if !text::is_user_id(user) {
-            return Err(Failure::Malformed);
-        }
         let granted = match self {
+            _ if !text::is_user_id(user) || text::has_control(password) => Err(Failure::Malformed),
             Self::Open => Ok(Grant::default()),
             Self::Users(users) => users.check(user, password),
             Self::Signed(keys) => keys.check(user, password, wall),
@@ -187,6 +188,7 @@ mod tests {
             (b"al ice:x", b"al ice"),
             ("Żółw:€".as_bytes(), "Żółw".as_bytes()),
             (b"alice:\xFF", b"alice"),
+            ("alice:\u{80}~ ".as_bytes(), b"alice"),
         ] {
             check(&basic(pair), Ok(user));
         }
@@ -211,6 +213,9 @@ mod tests {
             check(authorization, Err(Failure::Malformed));
         }
         for pair in [&b""[..], b"alice", b":x", b"a\0b:x", b"a\r\nb:x", b"\xFF:x", "a\u{85}:x".as_bytes()] {
+            check(&basic(pair), Err(Failure::Malformed));
+        }
+        for pair in [&b"alice:\0"[..], b"alice:x\n", b"alice:\x1Fx", b"alice:\x7F", b"alice:\t"] {
             check(&basic(pair), Err(Failure::Malformed));
         }
         let long = |n: usize| basic(&[&vec![b'x'; n][..], b":x"].concat());
