@@ -16,16 +16,16 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let command =
+    let invocation =
         match config::parse(std::env::args_os().skip(1), std::env::vars_os(), cores, check::first_process) {
-            Ok(command) => command,
+            Ok(invocation) => invocation,
             Err(error) => return fail(USAGE, &error.to_string()),
         };
-    let done = match command {
+    let done = match invocation {
         Invocation::Serve(config) => return serve(config),
         Invocation::Token(args) => token::make(&args).and_then(|said| say(&said)),
         Invocation::Check(args) => check::check(&args),
-        Invocation::Help(text) | Invocation::Version(text) => say(&text),
+        Invocation::Print(text) => say(&text),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -37,22 +37,18 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// The point `span` later, at most [`Timestamp::MAX`].
-    pub const fn plus(self, span: Millis) -> Self {
-        Self(self.0.saturating_add(span.0))
-    }
-
     /// How long it is from here until `later`: nothing when `later` has passed already.
     pub const fn until(self, later: Self) -> Millis {
         Millis(later.0.saturating_sub(self.0))
     }
 }
 
+/// The point so much later, at most [`Timestamp::MAX`].
 impl Add<Millis> for Timestamp {
     type Output = Self;
 
-    fn add(self, span: Millis) -> Self {
-        self.plus(span)
+    fn add(self, length: Millis) -> Self {
+        Self(self.0.saturating_add(length.0))
     }
 }
 
@@ -60,7 +56,7 @@ impl Add<Millis> for Timestamp {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(u64);
 
-/// The units of a span, longest first, and how many milliseconds each is.
+/// The units of a length of time, longest first, and how many milliseconds each is.
 const UNITS: [(&str, u64); 5] =
     [("d", 24 * 60 * 60 * 1000), ("h", 60 * 60 * 1000), ("m", 60 * 1000), ("s", 1000), ("ms", 1)];
 
@@ -298,12 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_spans_and_writes_them_shortest() {
+    fn reads_lengths_and_writes_them_shortest() {
         #[track_caller]
         fn check(text: &str, millis: u64, shown: &str) {
-            let span = Millis::parse(text).unwrap();
-            assert_eq!((span.millis(), span.to_string().as_str()), (millis, shown));
-            assert_eq!(Millis::parse(shown), Ok(span));
+            let length = Millis::parse(text).unwrap();
+            assert_eq!((length.millis(), length.to_string().as_str()), (millis, shown));
+            assert_eq!(Millis::parse(shown), Ok(length));
         }
         check("0", 0, "0s");
         check("0ms", 0, "0s");
@@ -328,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_span() {
+    fn refuses_what_is_no_length() {
         for text in [
             "", "s", "ms", "+5s", "-5s", "5 s", " 5s", "5s ", "5S", "5x", "1.5h", "1h30m", "0x5s", "٣s", "5é",
         ] {
@@ -356,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_points_down_and_spans_up() {
+    fn rounds_points_down_and_lengths_up() {
         assert_eq!([0, 999, 1000, 1999].map(|n| Timestamp(n).secs()), [0, 0, 1, 1]);
         assert_eq!([0, 1, 1000, 1001].map(|n| Millis(n).secs_ceil()), [0, 1, 1, 2]);
         assert_eq!(Millis(u64::MAX).secs_ceil(), u64::MAX / 1000 + 1);

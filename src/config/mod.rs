@@ -33,6 +33,7 @@ use crate::codec::redis_url::Url as RedisUrl;
 use crate::codec::template::Template;
 use crate::http::forwarded::Proxies;
 use crate::http::origin::Origins;
+use crate::store::journal::SyncPolicy;
 use crate::streams::account::WhenFull;
 use crate::time::Millis;
 
@@ -48,10 +49,8 @@ pub enum Invocation {
     Token(TokenArgs),
     /// `streamer check`: ask a running server for its health.
     Check(CheckArgs),
-    /// Print this text, which ends in a line feed, and exit 0.
-    Help(String),
-    /// Print this line, which ends in a line feed, and exit 0.
-    Version(String),
+    /// `--help`, `--version` and `streamer help`: print this text, which ends in a line feed.
+    Print(String),
 }
 
 /// How to serve. The table of [`options`] says what each field is for and which values it takes.
@@ -76,11 +75,11 @@ pub struct Config {
     /// The proxies whose `X-Forwarded-For` is believed.
     pub proxies: Proxies,
     /// Who gets in.
-    pub credentials: Mode,
+    pub credentials: CredentialsKind,
     /// Where streams are kept.
     pub store: StoreKind,
     /// When a journal is on the disk.
-    pub sync: Sync,
+    pub sync: SyncPolicy,
     /// How long a store on the network may take for a command, all tries together: 10 ms to 1 min.
     pub store_timeout: Millis,
     /// What becomes of commands while a store on the network is away.
@@ -101,7 +100,7 @@ pub struct Config {
 
 /// Whose credentials are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum CredentialsKind {
     /// Anybody's, with any password.
     Open,
     /// Those of the users in this file.
@@ -110,7 +109,7 @@ pub enum Mode {
     Secret(PathBuf),
 }
 
-impl Mode {
+impl CredentialsKind {
     /// The option that chooses it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -130,15 +129,6 @@ pub enum StoreKind {
     Dir(PathBuf),
     /// In Redis or Valkey.
     Redis(Box<RedisUrl>),
-}
-
-/// When a change is on the disk, with a journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
-    /// Before it is answered, if it is more than a heartbeat.
-    Always,
-    /// Within a second of its answer.
-    Second,
 }
 
 /// What becomes of commands while a store on the network is away.

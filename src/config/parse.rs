@@ -37,16 +37,16 @@ pub fn parse(
         _ => ("serve", args.as_slice()),
     };
     if asks_for(args, ["--help", "-h"]) {
-        return help_for(command).map(Invocation::Help);
+        return help_for(command).map(Invocation::Print);
     }
     if asks_for(args, ["--version", "-V"]) {
-        return Ok(Invocation::Version(concat!("streamer ", env!("CARGO_PKG_VERSION"), "\n").into()));
+        return Ok(Invocation::Print(concat!("streamer ", env!("CARGO_PKG_VERSION"), "\n").into()));
     }
     match command {
         "serve" => serve(args, &env, cores).map(Invocation::Serve),
         "token" => token(args).map(Invocation::Token),
         "check" => check(args, &env, first).map(Invocation::Check),
-        "help" => about(args.first().map_or("serve", String::as_str)).map(Invocation::Help),
+        "help" => about(args.first().map_or("serve", String::as_str)).map(Invocation::Print),
         _ => Err(unknown_command(command)),
     }
 }
@@ -87,7 +87,7 @@ fn unknown_command(command: &str) -> UsageError {
 }
 
 /// The ways to say who gets in, one of which is taken.
-const MODES: [&str; 3] = ["open", "users", "secret"];
+const CREDENTIALS: [&str; 3] = ["open", "users", "secret"];
 
 fn serve(args: &[String], env: &Env, cores: usize) -> Result<Config, UsageError> {
     let given = Given::read("streamer", options(), args)?;
@@ -95,15 +95,15 @@ fn serve(args: &[String], env: &Env, cores: usize) -> Result<Config, UsageError>
     given.at_most_words(0, "serve takes flags alone, and a command comes before them")?;
 
     let mut config = Config::unset(cores);
-    let mut modes = Vec::new();
+    let mut credentials = Vec::new();
     for opt in options() {
         let Some((source, text)) = choose(opt, &given, env)? else { continue };
         (opt.set)(&mut config, &text).map_err(|said| UsageError(format!("{source}: {said}")))?;
-        if MODES.contains(&opt.name) {
-            modes.push(source);
+        if CREDENTIALS.contains(&opt.name) {
+            credentials.push(source);
         }
     }
-    check_modes(&modes, &config)?;
+    check_credentials(&credentials, &config)?;
     check_addresses(&config)?;
     Ok(config)
 }
@@ -114,7 +114,8 @@ fn choose(opt: &Opt, given: &Given<Config>, env: &Env) -> Result<Option<(String,
     if let Some(text) = given.text(opt.name) {
         return Ok(Some((flag, text.into())));
     }
-    let is_settled = MODES.contains(&opt.name) && MODES.iter().any(|mode| given.text(mode).is_some());
+    let is_settled =
+        CREDENTIALS.contains(&opt.name) && CREDENTIALS.iter().any(|name| given.text(name).is_some());
     let variable = opt.variable();
     if is_settled {
         return Ok(None);
@@ -129,9 +130,9 @@ fn choose(opt: &Opt, given: &Given<Config>, env: &Env) -> Result<Option<(String,
     }
 }
 
-/// `modes` names the flags and variables that say who gets in.
-fn check_modes(modes: &[String], config: &Config) -> Result<(), UsageError> {
-    match modes {
+/// `sources` names the flags and variables that say who gets in.
+fn check_credentials(sources: &[String], config: &Config) -> Result<(), UsageError> {
+    match sources {
         [] if config.listen.ip().to_canonical().is_loopback() => Ok(()),
         [] => Err(UsageError(format!(
             "{} can be reached from other machines, so say who gets in: --open (anybody, with any password), \

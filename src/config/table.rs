@@ -5,11 +5,12 @@
 
 use std::path::PathBuf;
 
-use super::values::{address, address_or_off, choice, file, limit, size, span, store};
-use super::{Config, LogFormat, Mode, StoreDown, Sync};
+use super::values::{address, address_or_off, choice, file, limit, size, store, time};
+use super::{Config, CredentialsKind, LogFormat, StoreDown, StoreKind};
 use crate::codec::template::Template;
 use crate::http::forwarded::Proxies;
 use crate::http::origin::Origins;
+use crate::store::journal::SyncPolicy;
 use crate::streams::account::WhenFull;
 use crate::time::Millis;
 
@@ -81,7 +82,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         default: Some("90s"),
         help: "How long a stream lives without a heartbeat, 1s to 24h",
         set: |config, text| {
-            span(text, Millis::from_secs(1), Millis::from_secs(24 * 3600)).map(|lease| config.lease = lease)
+            time(text, Millis::from_secs(1), Millis::from_secs(24 * 3600)).map(|lease| config.lease = lease)
         },
     },
     Opt {
@@ -134,7 +135,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         default: None,
         help: "Let in anybody, with any password; the default on a loopback address",
         set: |config, _| {
-            config.credentials = Mode::Open;
+            config.credentials = CredentialsKind::Open;
             Ok(())
         },
     },
@@ -144,7 +145,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         choices: &[],
         default: None,
         help: "Let in the users of a file, a line each: user:sha256[:limit[:admin]]",
-        set: |config, text| file(text).map(|path| config.credentials = Mode::Users(path)),
+        set: |config, text| file(text).map(|path| config.credentials = CredentialsKind::Users(path)),
     },
     Opt {
         name: "secret",
@@ -152,7 +153,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         choices: &[],
         default: None,
         help: "Let in the holders of tokens signed with the key in a file",
-        set: |config, text| file(text).map(|path| config.credentials = Mode::Secret(path)),
+        set: |config, text| file(text).map(|path| config.credentials = CredentialsKind::Secret(path)),
     },
     Opt {
         name: "store",
@@ -178,7 +179,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         help: "How long a store on the network may take, 10ms to 1m",
         set: |config, text| {
             let (least, most) = (Millis::from_millis(10), Millis::from_secs(60));
-            span(text, least, most).map(|timeout| config.store_timeout = timeout)
+            time(text, least, most).map(|timeout| config.store_timeout = timeout)
         },
     },
     Opt {
@@ -212,7 +213,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         default: Some("75s"),
         help: "How long a connection may be idle, 1s to 1h",
         set: |config, text| {
-            span(text, Millis::from_secs(1), Millis::from_secs(3600)).map(|idle| config.idle = idle)
+            time(text, Millis::from_secs(1), Millis::from_secs(3600)).map(|idle| config.idle = idle)
         },
     },
     Opt {
@@ -222,7 +223,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         default: Some("0s"),
         help: "How long a stop still takes new connections, 0s to 1h",
         set: |config, text| {
-            span(text, Millis::ZERO, Millis::from_secs(3600)).map(|drain| config.drain = drain)
+            time(text, Millis::ZERO, Millis::from_secs(3600)).map(|drain| config.drain = drain)
         },
     },
     Opt {
@@ -232,7 +233,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         default: Some("10s"),
         help: "How long a stop waits for answers under way, 0s to 1h",
         set: |config, text| {
-            span(text, Millis::ZERO, Millis::from_secs(3600)).map(|grace| config.grace = grace)
+            time(text, Millis::ZERO, Millis::from_secs(3600)).map(|grace| config.grace = grace)
         },
     },
     Opt {
@@ -250,7 +251,7 @@ pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8000";
 const POLICIES: [(&str, WhenFull); 3] =
     [("refuse", WhenFull::Refuse), ("replace-oldest", WhenFull::ReplaceOldest), ("report", WhenFull::Report)];
 
-const SYNCS: [(&str, Sync); 2] = [("always", Sync::Always), ("second", Sync::Second)];
+const SYNCS: [(&str, SyncPolicy); 2] = [("always", SyncPolicy::Always), ("second", SyncPolicy::Second)];
 const STORE_DOWN: [(&str, StoreDown); 2] = [("refuse", StoreDown::Refuse), ("local", StoreDown::Local)];
 
 const LOG_FORMATS: [(&str, LogFormat); 3] =
@@ -283,9 +284,9 @@ impl Config {
             endpoint: Template::default(),
             cors: None,
             proxies: Proxies::default(),
-            credentials: Mode::Open,
-            store: super::StoreKind::Memory,
-            sync: Sync::Always,
+            credentials: CredentialsKind::Open,
+            store: StoreKind::Memory,
+            sync: SyncPolicy::Always,
             store_timeout: Millis::ZERO,
             store_down: StoreDown::Refuse,
             workers: cores.clamp(1, MOST_WORKERS as usize),
@@ -323,7 +324,7 @@ pub(super) const TOKEN_OPTIONS: &[Opt<TokenFlags>] = &[
         default: None,
         help: "With --secret: how long it holds, 1s to 3650d; 24h unless given",
         set: |flags, text| {
-            span(text, Millis::from_secs(1), Millis::from_secs(3650 * 86_400))
+            time(text, Millis::from_secs(1), Millis::from_secs(3650 * 86_400))
                 .map(|ttl| flags.ttl = Some(ttl))
         },
     },

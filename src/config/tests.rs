@@ -58,9 +58,9 @@ fn has_the_defaults_of_the_contract() {
         endpoint: Template::parse("/?id={id}").unwrap(),
         cors: None,
         proxies: Proxies::default(),
-        credentials: Mode::Open,
+        credentials: CredentialsKind::Open,
         store: StoreKind::Memory,
-        sync: Sync::Always,
+        sync: SyncPolicy::Always,
         store_timeout: Millis::from_millis(250),
         store_down: StoreDown::Refuse,
         workers: 4,
@@ -115,12 +115,14 @@ fn sets_each_option_by_flag_and_by_variable() {
     });
     check("--idle 1h", "IDLE=1h", |c| c.idle = Millis::from_secs(3600));
     check("--drain 5s", "DRAIN=5", |c| c.drain = Millis::from_secs(5));
-    check("--open", "OPEN=1", |c| c.credentials = Mode::Open);
-    check("--users u=1", "USERS=u=1", |c| c.credentials = Mode::Users("u=1".into()));
-    check("--secret /run/key", "SECRET=/run/key", |c| c.credentials = Mode::Secret("/run/key".into()));
+    check("--open", "OPEN=1", |c| c.credentials = CredentialsKind::Open);
+    check("--users u=1", "USERS=u=1", |c| c.credentials = CredentialsKind::Users("u=1".into()));
+    check("--secret /run/key", "SECRET=/run/key", |c| {
+        c.credentials = CredentialsKind::Secret("/run/key".into());
+    });
     check("--store memory", "STORE=memory", |c| c.store = StoreKind::Memory);
     check("--store dir:/var/a:b", "STORE=dir:/var/a:b", |c| c.store = StoreKind::Dir("/var/a:b".into()));
-    check("--sync second", "SYNC=second", |c| c.sync = Sync::Second);
+    check("--sync second", "SYNC=second", |c| c.sync = SyncPolicy::Second);
     check("--store redis://:p@h/1", "STORE=redis://:p@h/1", |c| {
         c.store = StoreKind::Redis(Box::new(RedisUrl::parse("redis://:p@h/1").unwrap()));
     });
@@ -137,19 +139,25 @@ fn sets_each_option_by_flag_and_by_variable() {
 fn lets_a_flag_win() {
     assert_eq!(serving("--limit 5", "LIMIT=7").limit, 5);
     assert_eq!(serving("--limit 5", "LIMIT=nonsense").limit, 5);
-    assert_eq!(serving("--open", "USERS=u SECRET=s").credentials, Mode::Open);
-    assert_eq!(serving("--users u", "OPEN=1").credentials, Mode::Users("u".into()));
-    assert_eq!(serving("--users u", "USERS=v SECRET=s OPEN=maybe").credentials, Mode::Users("u".into()));
+    assert_eq!(serving("--open", "USERS=u SECRET=s").credentials, CredentialsKind::Open);
+    assert_eq!(serving("--users u", "OPEN=1").credentials, CredentialsKind::Users("u".into()));
+    assert_eq!(
+        serving("--users u", "USERS=v SECRET=s OPEN=maybe").credentials,
+        CredentialsKind::Users("u".into())
+    );
 }
 
 #[test]
 fn reads_switches_from_the_environment() {
     for on in ["1", "true", "yes", "on", "ON"] {
         let env = format!("OPEN={on} LISTEN=:8000");
-        assert_eq!(serving("", &env).credentials, Mode::Open);
+        assert_eq!(serving("", &env).credentials, CredentialsKind::Open);
     }
     for off in ["0", "false", "no", "off", ""] {
-        assert_eq!(serving("", &format!("OPEN={off} USERS=u")).credentials, Mode::Users("u".into()));
+        assert_eq!(
+            serving("", &format!("OPEN={off} USERS=u")).credentials,
+            CredentialsKind::Users("u".into())
+        );
         assert!(read("", &format!("OPEN={off} LISTEN=:8000")).is_err());
     }
     let expected = "STREAMER_OPEN: write 1, true, yes or on, or else 0, false, no or off, not \"maybe\"";
@@ -159,7 +167,7 @@ fn reads_switches_from_the_environment() {
 #[test]
 fn needs_to_know_who_gets_in_beyond_loopback() {
     for listen in ["127.0.0.1:80", "127.9.9.9:80", "localhost:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
-        assert_eq!(serving(&format!("--listen {listen}"), "").credentials, Mode::Open);
+        assert_eq!(serving(&format!("--listen {listen}"), "").credentials, CredentialsKind::Open);
     }
     let expected = "[::]:8000 can be reached from other machines, so say who gets in: --open (anybody, with any \
                     password), --users FILE (the users that the file lists) or --secret FILE (who holds a token \
@@ -168,7 +176,7 @@ fn needs_to_know_who_gets_in_beyond_loopback() {
     refused("", "LISTEN=:8000", expected);
     for listen in ["[::]:80", "10.0.0.1:80", "[::ffff:10.0.0.1]:80"] {
         assert!(read(&format!("--listen {listen}"), "").is_err());
-        assert_eq!(serving(&format!("--listen {listen} --open"), "").credentials, Mode::Open);
+        assert_eq!(serving(&format!("--listen {listen} --open"), "").credentials, CredentialsKind::Open);
     }
     let exclusive = |one: &str, other: &str| {
         format!("{one} and {other} exclude each other; choose one way to say who gets in")
@@ -429,7 +437,7 @@ fn helps() {
     fn check(lines: &[&str], expected: &str) {
         for line in lines {
             match read(line, "LIMIT=nonsense") {
-                Ok(Invocation::Help(text)) => assert_eq!(text, expected, "{line}"),
+                Ok(Invocation::Print(text)) => assert_eq!(text, expected, "{line}"),
                 other => panic!("{line}: {other:?}"),
             }
         }
@@ -459,7 +467,7 @@ fn completes_every_option_and_has_each_in_the_man_page() {
     fn check<T>(command: &str, table: &[Opt<T>]) {
         let [bash, fish, zsh, man] = ["bash", "fish", "zsh", "man"].map(|topic| {
             match read(&format!("help {topic}"), "LIMIT=nonsense") {
-                Ok(Invocation::Help(text)) => text,
+                Ok(Invocation::Print(text)) => text,
                 other => panic!("{topic}: {other:?}"),
             }
         });
@@ -495,7 +503,7 @@ fn offers_no_choice_that_is_refused() {
 fn says_its_version() {
     for line in ["--version", "-V", "serve -V", "--lmit --version"] {
         let expected = format!("streamer {}\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!(read(line, ""), Ok(Invocation::Version(expected)));
+        assert_eq!(read(line, ""), Ok(Invocation::Print(expected)));
     }
 }
 

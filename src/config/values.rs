@@ -65,10 +65,10 @@ pub(super) fn size(text: &str, least: u32, most: u32) -> Result<usize, String> {
 }
 
 /// A length of time within bounds.
-pub(super) fn span(text: &str, least: Millis, most: Millis) -> Result<Millis, String> {
-    let span = Millis::parse(text)?;
-    let within = (least..=most).contains(&span);
-    within.then_some(span).ok_or_else(|| format!("write a time from {least} to {most}, not {text:?}"))
+pub(super) fn time(text: &str, least: Millis, most: Millis) -> Result<Millis, String> {
+    let time = Millis::parse(text)?;
+    let within = (least..=most).contains(&time);
+    within.then_some(time).ok_or_else(|| format!("write a time from {least} to {most}, not {text:?}"))
 }
 
 /// One of a few words.
@@ -213,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn holds_spans_to_their_bounds() {
-        let read = |text| span(text, Millis::from_secs(1), Millis::from_secs(86_400));
+    fn holds_times_to_their_bounds() {
+        let read = |text| time(text, Millis::from_secs(1), Millis::from_secs(86_400));
         assert_eq!(
             ["1s", "24h", "1d"].map(|text| read(text).unwrap().millis()),
             [1000, 86_400_000, 86_400_000]

@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::app::auth::Credentials;
 use crate::app::auth::signed::Keys;
 use crate::app::auth::users::Users;
-use crate::config::Mode;
+use crate::config::CredentialsKind;
 
 /// More than any list of keys needs. A larger file was named by mistake.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -21,16 +21,16 @@ const MAX_SECRET: u64 = 64 * 1024;
 /// # Errors
 ///
 /// A sentence with the file, the line and what is wrong.
-pub fn load(mode: &Mode) -> Result<(Credentials, String), String> {
-    match mode {
-        Mode::Open => Ok((Credentials::Open, "anybody is let in (--open)".into())),
-        Mode::Users(path) => {
+pub fn load(kind: &CredentialsKind) -> Result<(Credentials, String), String> {
+    match kind {
+        CredentialsKind::Open => Ok((Credentials::Open, "anybody is let in (--open)".into())),
+        CredentialsKind::Users(path) => {
             let users = users(path)?;
             let plural = if users.count() == 1 { "" } else { "s" };
             let said = format!("{} user{plural} from {}", users.count(), path.display());
             Ok((Credentials::Users(users), said))
         }
-        Mode::Secret(path) => {
+        CredentialsKind::Secret(path) => {
             let keys = keys(path)?;
             let plural = if keys.count() == 1 { "" } else { "s" };
             let mut said = format!("{} key{plural} from {}", keys.count(), path.display());

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::crew::spawn;
 use super::shared::{Inbox, Shared};
 use super::{files, notice};
-use crate::config::Mode;
+use crate::config::CredentialsKind;
 
 /// How often to look whether all workers have let go of the old credentials.
 const TICK: Duration = Duration::from_millis(2);
@@ -25,10 +25,10 @@ pub struct Reloader(SyncSender<()>);
 
 impl Reloader {
     /// Starts the thread.
-    pub fn start(mode: &Mode, shared: &Arc<Shared>, inboxes: &[Arc<Inbox>]) -> io::Result<Self> {
+    pub fn start(kind: &CredentialsKind, shared: &Arc<Shared>, inboxes: &[Arc<Inbox>]) -> io::Result<Self> {
         let (wanted, asked) = sync_channel(1);
-        let (mode, shared, inboxes) = (mode.clone(), Arc::clone(shared), inboxes.to_vec());
-        spawn("reloader", move || run(&mode, &shared, &inboxes, &asked))?;
+        let (kind, shared, inboxes) = (kind.clone(), Arc::clone(shared), inboxes.to_vec());
+        spawn("reloader", move || run(&kind, &shared, &inboxes, &asked))?;
         Ok(Self(wanted))
     }
 
@@ -39,9 +39,9 @@ impl Reloader {
     }
 }
 
-fn run(mode: &Mode, shared: &Shared, inboxes: &[Arc<Inbox>], asked: &Receiver<()>) {
+fn run(kind: &CredentialsKind, shared: &Shared, inboxes: &[Arc<Inbox>], asked: &Receiver<()>) {
     while asked.recv().is_ok() {
-        match files::load(mode) {
+        match files::load(kind) {
             Ok((credentials, said)) => {
                 let old = shared.set_credentials(credentials);
                 notice(&format!("reloaded: {said}"));

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{clock, notice};
 use crate::codec::redis_url::Url;
-use crate::config::{Config, StoreDown, StoreKind, Sync};
+use crate::config::{Config, StoreDown, StoreKind};
 use crate::store::Store;
-use crate::store::journal::{Journal, SyncPolicy};
+use crate::store::journal::Journal;
 use crate::store::memory::Memory;
 use crate::store::redis::{self, Redis};
 use crate::streams::account::Policy;
@@ -25,11 +25,7 @@ pub fn open(config: &Config) -> Result<(Arc<dyn Store>, Timestamp), String> {
     match &config.store {
         StoreKind::Memory => Ok((Arc::new(Memory::new(policy)), clock::FIRST)),
         StoreKind::Dir(path) => {
-            let sync = match config.sync {
-                Sync::Always => SyncPolicy::Always,
-                Sync::Second => SyncPolicy::Second,
-            };
-            let (journal, first) = Journal::open(path, policy, sync)?;
+            let (journal, first) = Journal::open(path, policy, config.sync)?;
             // What reading it took.
             sys::release_memory();
             Ok((Arc::new(journal), first))

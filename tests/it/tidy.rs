@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("http", &["time", "codec"]),
     ("streams", &["time"]),
     ("store", &["streams", "time", "codec"]),
-    ("config", &["streams", "http", "codec", "time"]),
+    ("config", &["store", "streams", "http", "codec", "time"]),
     ("app", &["store", "streams", "http", "codec", "time"]),
     ("server", &["app", "config", "store", "streams", "http", "codec", "time", "sys"]),
 ];
