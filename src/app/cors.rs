@@ -60,9 +60,9 @@ impl App {
         Some(if is_token_list(names) { texts.add(names) } else { Word::default() })
     }
 
-    /// Sees to it that a refusal can be read whose head is not all there. Its origin is not known then; but such a refusal
+    /// Makes a refusal readable whose head is not all there. Its origin is not known then; but such a refusal
     /// says nothing of any user, so all may read it.
-    pub(super) fn refused_readably(
+    pub(super) fn make_readable(
         &self,
         mut exchange: Exchange,
         problem: Problem,

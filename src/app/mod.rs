@@ -125,7 +125,7 @@ const LONG_LIST: u32 = 16;
 pub struct App {
     settings: Arc<Settings>,
     credentials: Arc<Credentials>,
-    /// By which reading of the files they were found out.
+    /// Which reading of the files they come from.
     credentials_version: usize,
     readiness: Arc<dyn Readiness>,
     counters: Arc<Counters>,
@@ -177,12 +177,12 @@ impl App {
         self.common.iter_mut().for_each(|common| common.refresh(now.wall));
     }
 
-    /// By which reading of the files the credentials were found out.
+    /// Which reading of the files the credentials come from.
     pub fn credentials_version(&self) -> usize {
         self.credentials_version
     }
 
-    /// Lets other people in than so far.
+    /// Replaces the credentials.
     pub fn set_credentials(&mut self, version: usize, credentials: Arc<Credentials>) {
         (self.credentials_version, self.credentials) = (version, credentials);
     }
@@ -265,7 +265,7 @@ impl App {
         let plan = Plan::Reply(Reply::Problem(problem));
         let exchange =
             Exchange { persistence: Persistence::Close, plan, ..self.exchange(source, known, turn) };
-        self.refused_readably(exchange, problem, known, &mut turn.texts)
+        self.make_readable(exchange, problem, known, &mut turn.texts)
     }
 
     /// An exchange with what the head says of itself, as far as there is one.

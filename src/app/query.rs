@@ -7,13 +7,10 @@ use crate::codec::text::{self, TextError};
 use crate::codec::urlencoded;
 use crate::streams::arena::{Arena, Word};
 use crate::streams::batch::{Asked, Replace};
+use crate::streams::{MAX_DEVICE, MAX_ID};
 use crate::time::Millis;
 
-/// How long a video id may be, in bytes after percent-decoding.
-pub const MAX_ID: usize = 256;
-/// How long a device may be.
-pub const MAX_DEVICE: usize = 64;
-/// How long an operator's reason may be.
+/// How long an operator's reason may be, in bytes after percent-decoding.
 pub const MAX_REASON: usize = 200;
 /// How long a hold may last.
 pub const MAX_HOLD: Millis = Millis::from_secs(30 * 24 * 60 * 60);

@@ -15,7 +15,7 @@ pub const MAX_EVENTS: usize = 128;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum EventKind {
     /// A stream was refused because the user is full.
     Refused,
     /// A stream was refused because an operator holds the user.
@@ -44,7 +44,7 @@ pub struct Event {
     /// On which device.
     pub device: Option<Name>,
     /// What happened.
-    pub what: What,
+    pub kind: EventKind,
     /// How many streams the user plays.
     pub count: u32,
     /// How many the user may play.
@@ -66,7 +66,7 @@ struct Ring {
 impl Recent {
     /// Keeps what became of `entry`, if support may be asked about it.
     pub fn note(&self, at: Timestamp, side: Side, entry: &Entry, batch: &Batch) {
-        let Some(what) = what(side, entry) else { return };
+        let Some(kind) = kind(side, entry) else { return };
         let Ok(mut ring) = self.0.try_lock() else { return };
         if !ring.has_room(at) {
             return;
@@ -78,7 +78,7 @@ impl Recent {
             user: Name::from(batch.arena.get(entry.command.user)),
             id: Some(id).filter(|id| !id.is_empty()).map(Name::from),
             device: device.map(Name::from),
-            what,
+            kind,
             count: entry.outcome.count,
             limit: entry.command.limit,
         });
@@ -99,18 +99,18 @@ impl Recent {
 }
 
 /// What happened to `entry`, if it is one of the events.
-fn what(side: Side, entry: &Entry) -> Option<What> {
+fn kind(side: Side, entry: &Entry) -> Option<EventKind> {
     let (verdict, notes) = (entry.outcome.verdict, entry.outcome.notes);
     match verdict {
-        Verdict::Full => Some(What::Refused),
-        Verdict::Held => Some(What::KeptOut),
+        Verdict::Full => Some(EventKind::Refused),
+        Verdict::Held => Some(EventKind::KeptOut),
         Verdict::Ended if side == Side::Admin => Some(match entry.command.action {
-            Action::Hold { length, .. } if length > Millis::ZERO => What::Held,
-            Action::Hold { .. } => What::Lifted,
-            _ => What::Ended,
+            Action::Hold { length, .. } if length > Millis::ZERO => EventKind::Held,
+            Action::Hold { .. } => EventKind::Lifted,
+            _ => EventKind::Ended,
         }),
-        Verdict::Started | Verdict::Renewed if notes.over_limit => Some(What::Reported),
-        Verdict::Started | Verdict::Renewed if notes.replaced > 0 => Some(What::Replaced),
+        Verdict::Started | Verdict::Renewed if notes.over_limit => Some(EventKind::Reported),
+        Verdict::Started | Verdict::Renewed if notes.replaced > 0 => Some(EventKind::Replaced),
         _ => None,
     }
 }
@@ -155,7 +155,7 @@ mod tests {
         }
         let latest = Recent::latest(&workers);
         let shown = |i: usize| {
-            format!("{:?} {:?} {:?} {:?}", latest[i].user, latest[i].id, latest[i].device, latest[i].what)
+            format!("{:?} {:?} {:?} {:?}", latest[i].user, latest[i].id, latest[i].device, latest[i].kind)
         };
         assert_eq!((latest.len(), shown(0)), (MAX_EVENTS, r#""ann" None None Ended"#.into()));
         assert_eq!(shown(1), r#""ann" Some("w") None Replaced"#);

@@ -4,7 +4,7 @@
 
 use super::Settings;
 use super::counters::{BOUNDS, Family, Kind, Label};
-use super::recent::{Event, What};
+use super::recent::{Event, EventKind};
 use super::snapshot::Snapshot;
 use crate::codec::json;
 use crate::store::{Measure, Value};
@@ -100,14 +100,14 @@ fn event(event: &Event, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"device\":");
         json::write_string(device.as_bytes(), out);
     }
-    let what = match event.what {
-        What::Refused => "refused",
-        What::KeptOut => "kept out",
-        What::Reported => "reported",
-        What::Replaced => "replaced",
-        What::Ended => "ended",
-        What::Held => "held",
-        What::Lifted => "lifted",
+    let what = match event.kind {
+        EventKind::Refused => "refused",
+        EventKind::KeptOut => "kept out",
+        EventKind::Reported => "reported",
+        EventKind::Replaced => "replaced",
+        EventKind::Ended => "ended",
+        EventKind::Held => "held",
+        EventKind::Lifted => "lifted",
     };
     let rest = format!(",\"what\":\"{what}\",\"count\":{},\"limit\":{}}}", event.count, event.limit);
     out.extend_from_slice(rest.as_bytes());
@@ -132,7 +132,7 @@ mod tests {
             user: name("a\"b"),
             id: Some(name("\\")),
             device: Some(name("é")),
-            what: What::Reported,
+            kind: EventKind::Reported,
             count: 4,
             limit: 3,
         };

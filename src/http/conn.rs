@@ -23,14 +23,16 @@ pub struct Receiver(Stage);
 
 enum Stage {
     Head(Parser),
-    Body {
-        head: Head,
-        body: BodyDecoder,
-        /// The head has been handed out.
-        told: bool,
-        /// The head alone was answered.
-        answered: bool,
-    },
+    Body { head: Head, body: BodyDecoder, head_is: HeadIs },
+}
+
+/// What has become of a head whose body is still to come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HeadIs {
+    Unseen,
+    HandedOut,
+    /// It alone was answered.
+    Answered,
 }
 
 impl Default for Stage {
@@ -44,7 +46,7 @@ impl Default for Stage {
 pub enum Received<'a> {
     /// Not yet a whole request.
     Incomplete,
-    /// The head of a request whose body is still to come. Told once a request, and never of one that comes whole.
+    /// The head of a request whose body is still to come: once a request, and never of one that comes whole.
     Head {
         /// The request, without a body.
         request: Request<'a>,
@@ -96,37 +98,38 @@ impl Receiver {
                 return Ok(Received::Incomplete);
             };
             let body = BodyDecoder::new(head.framing);
-            self.0 = Stage::Body { head, body, told: false, answered: false };
+            self.0 = Stage::Body { head, body, head_is: HeadIs::Unseen };
         }
-        let Stage::Body { head, body, told, answered } = &mut self.0 else {
+        let Stage::Body { head, body, head_is } = &mut self.0 else {
             return Ok(Received::Incomplete);
         };
         let (head_bytes, rest) = bytes.split_at_mut(head.len);
         let nothing_yet = rest.is_empty();
         let mut request = Request { head: *head, bytes: head_bytes, body: None };
         let Some(decoded) = body.decode(rest)? else {
-            if std::mem::replace(told, true) {
+            if *head_is != HeadIs::Unseen {
                 return Ok(Received::Incomplete);
             }
+            *head_is = HeadIs::HandedOut;
             // A client that has begun to send the body waits for nothing.
             return Ok(Received::Head { request, waits: head.expects_continue && nothing_yet });
         };
         request.body = Some(&rest[..decoded.body]);
-        let (consumed, answered) = (head.len + decoded.consumed, *answered);
+        let (consumed, answered) = (head.len + decoded.consumed, *head_is == HeadIs::Answered);
         self.0 = Stage::default();
         Ok(if answered { Received::Rest(consumed) } else { Received::Request(request, consumed) })
     }
 
     /// Notes that the current request was answered, its body still to come.
     pub fn answer(&mut self) {
-        if let Stage::Body { answered, .. } = &mut self.0 {
-            *answered = true;
+        if let Stage::Body { head_is, .. } = &mut self.0 {
+            *head_is = HeadIs::Answered;
         }
     }
 
     /// Whether the current request was answered, and only its body is still to come.
     pub fn is_answered(&self) -> bool {
-        matches!(self.0, Stage::Body { answered: true, .. })
+        matches!(self.0, Stage::Body { head_is: HeadIs::Answered, .. })
     }
 
     /// Replaces `kept` by what is still needed of `bytes`, which `receive` has just looked at and which it is to be shown

@@ -37,6 +37,10 @@
 
 /// The highest limit that a user, or all of them, can be given. 0 is one too: nothing starts.
 pub const MAX_LIMIT: u32 = 1000;
+/// How long a video's id may be, in bytes.
+pub const MAX_ID: usize = 256;
+/// How long a device may be, in bytes.
+pub const MAX_DEVICE: usize = 64;
 
 pub mod name;
 

@@ -36,12 +36,13 @@ use super::account::{Account, Cause, Ended, Hold, MAX_ENDED, MAX_PAUSED, MAX_PLA
 use super::inline_vec::InlineVec;
 use super::name::Name;
 use super::position::Position;
+use super::{MAX_DEVICE, MAX_ID};
 use crate::time::Timestamp;
 
 /// The format that is written, and the only one so far.
 const VERSION: u8 = 1;
-/// The longest text: a key of 256 bytes of id, NUL, and 64 bytes of device.
-const MAX_TEXT: usize = 256 + 1 + 64;
+/// The longest text is a key: id, NUL and device.
+const MAX_TEXT: usize = MAX_ID + 1 + MAX_DEVICE;
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
