@@ -103,7 +103,7 @@ impl StreamUpdate {
     }
 }
 
-/// Puts what a member says where it belongs, null as if it were absent. `None` from `read` is what makes no sense.
+/// Sets what a member says. `read` is `Some(None)` for null, which counts as absent, and `None` for what makes no sense.
 fn take<T>(
     seen: &mut bool,
     member: &mut Option<T>,

@@ -179,7 +179,7 @@ fn side(side: Side) -> &'static [u8] {
 }
 
 /// Appends address and port. Of a client behind a proxy the address alone is known. IPv4 is written by hand: there is one
-/// in every line, and formatting would be the dearest part of it.
+/// in every line, and formatting would be the slowest part of it.
 pub fn write_peer(peer: SocketAddr, out: &mut Vec<u8>) {
     let SocketAddr::V4(peer) = peer else {
         // Writing to a vector cannot fail.

@@ -118,7 +118,7 @@ pub fn render(view: View, snapshot: &Snapshot, settings: &Settings) -> Vec<u8> {
     out
 }
 
-/// How many streams a response may list and still count as short: some ten kilobytes at the worst.
+/// How many streams a response may list and still count as short: ten kilobytes or so at most.
 const LONG_LIST: u32 = 16;
 
 /// One worker's view of the application.

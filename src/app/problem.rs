@@ -76,7 +76,7 @@ impl Problem {
         }
     }
 
-    /// Appends its name, one word, for the log: those of this enum and of the enums in it.
+    /// Appends its name for the log, one word: the variant's, and that of the enum in it.
     pub fn name(self, out: &mut Vec<u8>) {
         match self {
             Self::Framing(refusal) => first_word(&refusal, out),

@@ -1,6 +1,6 @@
 //! The latest events that support is asked about: refusals, replacements, and what an operator ended.
 //!
-//! *Invariant:* a worker never waits here: it writes into its own ring, and when that is being read it lets one go by.
+//! *Invariant:* a worker never waits here: it writes into its own ring, and while that is being read it drops the event.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

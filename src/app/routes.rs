@@ -1,6 +1,7 @@
 //! Which request is which call: path, method, credentials, query, media type, body, in the contract's order of checks.
 //!
-//! *Invariant:* a command is made only for a [`User`](super::auth::User), whom only `auth` can make.
+//! *Invariant:* a player's command is made only for a [`User`](super::auth::User), which only `auth` can make; an operator's
+//! only after [`Router::authorize`].
 
 use core::net::IpAddr;
 
@@ -127,7 +128,7 @@ impl<'a> Router<'a> {
     }
 
     /// `/users/{user}[?id=…[&device=…]]`: what the user watches, and the end of it. `/users/?user=…` is the same for a user
-    /// called `..`, whom clients take out of a path.
+    /// called `..`, which clients take out of a path.
     fn streams_of(&mut self, name: &[u8]) -> Result<Plan, Problem> {
         let access = match self.request.head.method {
             Method::Get | Method::Head => Access::Read,
@@ -161,12 +162,12 @@ impl<'a> Router<'a> {
         checked.inspect_err(|failure| counters.bump(Counter::AuthFailures, *failure as usize))
     }
 
-    /// What tells of users is for everybody who can reach this listener; what changes something is for loopback, or for a user
-    /// marked `admin`.
+    /// Every client that can reach this listener may read of users. Changes are for loopback, or for a user marked `admin`.
     ///
     /// A page in an operator's browser can reach loopback too, under a name of its own that resolves there. So over
-    /// loopback only addresses and `localhost` will do as `Host`, for both. That such a page cannot do so across origins is
-    /// the browser's part; for DELETE that takes a CORS preflight, which this listener never grants.
+    /// loopback `Host` has to be an address or `localhost`, to read and to change. Under such a host the page is of another
+    /// origin, and the browser stops it: it may not read the response, and DELETE takes a CORS preflight, which this
+    /// listener never grants.
     fn authorize(&mut self, access: Access) -> Result<(), Problem> {
         let head = &self.request.head;
         let configured = matches!(*self.app.credentials, Credentials::Users(_));

@@ -109,7 +109,7 @@ fn decode_rest(symbols: &[u8], seen: &mut u32, out: &mut Vec<u8>) -> Result<(), 
     Ok(())
 }
 
-/// Three bytes from four symbols. `seen` gathers all bits: an unknown symbol shows in it for good.
+/// Three bytes from four symbols. `seen` gathers all bits: an unknown symbol shows in it to the end.
 fn bytes_of(quad: [u8; 4], seen: &mut u32) -> [u8; 3] {
     let [a, b, c, d] = quad.map(|symbol| VALUES[usize::from(symbol)]);
     let bits = a << 18 | b << 12 | c << 6 | d;

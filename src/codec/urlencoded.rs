@@ -86,7 +86,7 @@ fn next(raw: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// Appends `bytes` percent-encoded but for the unreserved characters of RFC 3986, section 2.3: safe in every
+/// Appends `bytes` percent-encoded, all but the unreserved characters of RFC 3986, section 2.3: safe in every
 /// part of a URL. A space becomes `%20`, which means a space in forms and outside of them; `+` means one in
 /// forms alone.
 pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {

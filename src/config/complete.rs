@@ -78,7 +78,7 @@ fn bash_values<T>(command: &str, table: &[Opt<T>]) -> String {
     table.iter().filter(|opt| opt.value.is_some()).map(case).collect()
 }
 
-/// `--flag=[help]:VALUE:action`. The action for words adds no blank behind them if one is to be gone on with.
+/// `--flag=[help]:VALUE:action`. The action for words adds no blank behind them if one of them is only a beginning.
 fn zsh_option<T>(opt: &Opt<T>) -> String {
     let words = join(opt.choices.iter().copied()).replace(':', "\\:");
     let action = match opt.choices {
@@ -95,7 +95,7 @@ fn zsh_option<T>(opt: &Opt<T>) -> String {
     format!("    {}\n", quote(&spec))
 }
 
-/// Whether more is to be written behind a word.
+/// Whether a word is only a beginning.
 fn is_open(word: &str) -> bool {
     word.ends_with([':', '/'])
 }

@@ -51,7 +51,7 @@ fn item(tag: &str, text: &str) -> String {
     format!(".TP\n{tag}\n{}\n", plain(text))
 }
 
-/// Each line of a help text as a paragraph, but for the lists, which the page has in sections of their own.
+/// Each line of a help text as a paragraph. The lists are left out: the page has sections for them.
 fn prose(text: &str) -> String {
     let is_list = |paragraph: &&str| ["Usage:", "Flags:"].iter().any(|list| paragraph.starts_with(list));
     let lines = text.trim().split("\n\n").filter(|paragraph| !is_list(paragraph)).flat_map(str::lines);

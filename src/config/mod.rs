@@ -151,7 +151,7 @@ pub enum LogFormat {
     Off,
 }
 
-/// Whom to make a token for, and of which kind.
+/// For which user to make a token, and of which kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenArgs {
     /// The user-id: 1 to 256 bytes without colons and control characters.

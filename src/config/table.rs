@@ -20,7 +20,8 @@ pub struct Opt<T = Config> {
     pub name: &'static str,
     /// What stands for the value in `--help`; `None` for a switch.
     pub value: Option<&'static str>,
-    /// The words to choose from, for a shell to complete; one that ends in a colon or a slash is to be gone on with.
+    /// The words to choose from, for a shell to complete; one that ends in a colon or a slash is only a
+    /// beginning.
     pub choices: &'static [&'static str],
     /// The value that holds when none is given, if there is one.
     pub default: Option<&'static str>,

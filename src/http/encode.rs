@@ -1,7 +1,7 @@
 //! Responses: status line, fields and body, written once, straight into the connection's output.
 //!
 //! *Invariant:* every response that leaves here is complete: a status line of HTTP/1.1, `Date`, `Cache-Control`,
-//! `X-Request-Id`, and a `Content-Length` that is true (but for 1xx and 204).
+//! `X-Request-Id`, and a `Content-Length` that is true. 1xx and 204 have none.
 
 use super::origin::Origins;
 use super::status::Status;

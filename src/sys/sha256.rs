@@ -1,5 +1,5 @@
 //! The compression of SHA-256 (FIPS 180-4, section 6.2.2) by the instructions that processors have for it. All of this is
-//! safe code: what is not is to call it on a processor that lacks them, and the room's other file sees to that.
+//! safe code. Only to call it on a processor that lacks them would not be: the room's other file asks the processor first.
 //!
 //! Four rounds take four words of the message schedule at a time. `w` holds the sixteen words that are next: those that
 //! were used are replaced by the words that come 16 later.

@@ -136,7 +136,7 @@ impl Credentials {
         Ok(User { name: arena.since(mark), limit: grant.limit.unwrap_or(limit), admin: grant.admin })
     }
 
-    /// Whether `user` is one of those whom the credentials name; None where they name none.
+    /// Whether the users file names `user`; None where there is no such file.
     pub fn knows(&self, user: &[u8]) -> Option<bool> {
         match self {
             Self::Users(users) => Some(users.grant(user).is_some()),

@@ -55,7 +55,7 @@ pub enum WhenFull {
 pub struct Policy {
     /// How long a stream lives without being renewed.
     pub lease: Millis,
-    /// What happens to a start that does not say itself whom to replace.
+    /// What happens to a start that does not say itself which stream is to give way.
     pub when_full: WhenFull,
     /// Whether every start that names a device ends what else that device has.
     pub one_per_device: bool,
