@@ -1,7 +1,7 @@
 //! Which request is which call: path, method, credentials, query, media type, body, in the contract's order of checks.
 //!
 //! *Invariant:* a player's command is made only for a [`User`](super::auth::User), which only `auth` can make; an operator's
-//! only after [`Router::authorize`].
+//! only after `authorize`.
 
 use core::net::IpAddr;
 
