@@ -122,8 +122,9 @@ pub enum Submitted {
     Done,
     /// It has to wait, and the session has it now.
     Parked,
-    /// It is carried out, every outcome filled in, and the batch is where it was. But an outcome with
-    /// [`Change::Full`](crate::streams::batch::Change) holds only when [`Session::kept`] gives the batch's ticket.
+    /// It is carried out, every outcome filled in, and the batch is where it was. But the engine has not kept it yet:
+    /// outcomes with [`Change::Full`](crate::streams::batch::Change) may be told to clients only after [`Session::kept`] has
+    /// given the batch's ticket.
     Pending,
 }
 

@@ -1,10 +1,11 @@
 //! What a turn asks of the store, and what the store answers: commands in, outcomes out.
 //!
-//! A batch holds a turn's commands in the order in which they came, and the bytes that they name in one arena. The
-//! vectors are cleared and used again, so that in steady state a turn allocates nothing.
+//! A batch holds a turn's commands in the order in which they came. The bytes that they name (users, streams, messages)
+//! lie one after the other in an [`Arena`], and a [`Word`] says where. All of it is cleared and used again, so that in
+//! steady state a turn allocates nothing.
 //!
-//! The bytes that commands name and those that outcomes name lie in two arenas, and the compiler keeps their words
-//! apart: see [`Word`].
+//! What commands name lies in one arena ([`Asked`]), what outcomes name in another ([`Found`]), and the compiler keeps
+//! their words apart.
 //!
 //! *Invariant:* a command is only data: what it means is decided in `account`, and who sent it in `app`.
 
@@ -159,7 +160,7 @@ pub enum Change {
     None,
     /// A lease was renewed, and perhaps a position moved: losing that ends nothing that a client was promised.
     Lease,
-    /// Anything else.
+    /// More than that: a stream began, ended, paused or resumed, or a hold changed.
     Full,
 }
 

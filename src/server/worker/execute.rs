@@ -1,4 +1,5 @@
-//! From a turn's requests to their responses: through the store, or parked until a slow engine or the observer is done.
+//! From a turn's requests to their responses: through the store, or parked until a slow engine is done, or the observer,
+//! which is the thread that puts operators' pages together.
 //!
 //! ```text
 //!            submit ── Done ─────────────────────────────────▶ respond
