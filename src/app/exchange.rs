@@ -129,6 +129,12 @@ impl Exchange {
         }
     }
 
+    /// The same exchange, and the connection is to be closed behind the response.
+    #[must_use]
+    pub fn closing(self) -> Self {
+        Self { persistence: Persistence::Close, ..self }
+    }
+
     /// Whether the connection is to be closed behind the response.
     pub fn closes(&self) -> bool {
         self.persistence == Persistence::Close

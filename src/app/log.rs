@@ -261,11 +261,12 @@ mod tests {
         let odd = Line { request: b"GET /?id=\"x\\", user, ..line() };
         let expected = r#"public id-1 "GET /?id=\"x\\" "a\" 200\\ é" 201 - 1 85us"#;
         check(&odd, Format::Text, &format!("1994-11-06T08:49:37.123Z 127.0.0.1:52514 {expected}\n"));
-        check(&odd, Format::Json, &{
-            let mut out = Vec::new();
-            odd.write(Format::Json, &mut LastDate::default(), &mut out);
-            String::from_utf8(out).unwrap()
-        });
+        check(
+            &odd,
+            Format::Json,
+            "{\"time\":\"1994-11-06T08:49:37.123Z\",\"peer\":\"127.0.0.1:52514\",\"listener\":\"public\",\"id\":\"id-1\",\"method\":\"GET\",\
+             \"target\":\"/?id=\\\"x\\\\\",\"user\":\"a\\\" 200\\\\ é\",\"status\":201,\"count\":1,\"duration_us\":85}\n",
+        );
     }
 
     #[test]

@@ -302,19 +302,17 @@ impl App {
     pub fn encode(
         &mut self,
         exchange: &Exchange,
-        close: bool,
         micros: u64,
         turn: &Turn,
         page: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) {
-        let persistence = if close { Persistence::Close } else { exchange.persistence };
         let mut start = ResponseStart {
             out,
             common: &self.common[exchange.source.side as usize],
             origin: turn.texts.get(exchange.origin),
             request_id: turn.texts.get(exchange.request_id),
-            persistence,
+            persistence: exchange.persistence,
             head_only: exchange.method == Method::Head,
         };
         let status = match exchange.plan {

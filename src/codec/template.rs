@@ -28,6 +28,16 @@ enum Name {
     Device,
 }
 
+impl Name {
+    fn parse(name: &str) -> Result<Self, String> {
+        match name {
+            "id" => Ok(Self::Id),
+            "device" => Ok(Self::Device),
+            _ => Err(format!("write {{id}} or {{device}}, not {{{name}}}: there is no other placeholder")),
+        }
+    }
+}
+
 impl Template {
     /// Takes a template apart.
     ///
@@ -45,12 +55,21 @@ impl Template {
         })?;
         let query = path + text[path..].find(['?', '#']).unwrap_or(text.len() - path);
         let mut parts = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let in_path = text.len() - rest.len() < query;
-            let (part, after) = first_part(rest, in_path).ok_or_else(|| lone_brace(text))??;
-            parts.push(part);
-            rest = after;
+        let mut at = 0;
+        for piece in text.split('{') {
+            let mut plain = piece;
+            if at > 0 {
+                let (name, behind) = piece.split_once('}').ok_or_else(|| lone_brace(text))?;
+                parts.push(Part::Value { name: Name::parse(name)?, in_path: at <= query });
+                plain = behind;
+            }
+            if plain.contains('}') {
+                return Err(lone_brace(text));
+            }
+            if !plain.is_empty() {
+                parts.push(Part::Text(plain.into()));
+            }
+            at += piece.len() + 1;
         }
         Ok(Self(parts))
     }
@@ -95,20 +114,6 @@ fn path(text: &str) -> Option<usize> {
         None if fixed.len() == text.len() => Some(text.len()),
         None => None,
     }
-}
-
-/// The first piece of a text that is not empty, and what follows it. `None` when a brace lacks its partner.
-fn first_part(text: &str, in_path: bool) -> Option<Result<(Part, &str), String>> {
-    let Some(inside) = text.strip_prefix('{') else {
-        let (plain, rest) = text.split_at(text.find('{').unwrap_or(text.len()));
-        return (!plain.contains('}')).then(|| Ok((Part::Text(plain.into()), rest)));
-    };
-    let (name, rest) = inside.split_once('}').filter(|(name, _)| !name.contains('{'))?;
-    Some(match name {
-        "id" => Ok((Part::Value { name: Name::Id, in_path }, rest)),
-        "device" => Ok((Part::Value { name: Name::Device, in_path }, rest)),
-        _ => Err(format!("write {{id}} or {{device}}, not {{{name}}}: there is no other placeholder")),
-    })
 }
 
 fn lone_brace(text: &str) -> String {

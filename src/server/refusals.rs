@@ -59,7 +59,7 @@ impl Refusals {
         self.app.begin(self.clock.now(micros), micros);
         let source = Source { side, peer, arrived: micros };
         let exchange = self.app.refuse(source, Problem::NoCapacity, None, &mut self.turn);
-        self.app.encode(&exchange, true, micros, &self.turn, None, &mut self.out);
+        self.app.encode(&exchange, micros, &self.turn, None, &mut self.out);
         self.counters.bump(Counter::TurnedAway, 0);
         // The socket is new and takes that much. If the client has gone already, there is nothing to be done about it.
         if let Ok(sent) = stream.write(&self.out) {

@@ -82,7 +82,7 @@ impl Path {
         self.out.clear();
         self.app.lines.clear();
         for exchange in &self.exchanges {
-            self.app.encode(exchange, false, 85, &self.turn, None, &mut self.out);
+            self.app.encode(exchange, 85, &self.turn, None, &mut self.out);
         }
         black_box(&self.out);
     }

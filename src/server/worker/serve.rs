@@ -262,9 +262,10 @@ impl Worker {
         }
         let from = self.output.bytes.len();
         for (i, (_, exchange)) in group.iter().enumerate() {
-            let close = stops && i + 1 == group.len();
+            let is_last = stops && i + 1 == group.len();
+            let exchange = if is_last { &exchange.closing() } else { exchange };
             let (micros, page) = (self.time.micros, work.page.as_deref());
-            self.app.encode(exchange, close, micros, &work.turn, page, &mut self.output.bytes);
+            self.app.encode(exchange, micros, &work.turn, page, &mut self.output.bytes);
         }
         self.output.writes.push((handle, from..self.output.bytes.len()));
     }
