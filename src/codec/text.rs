@@ -31,10 +31,10 @@ fn is_printable_ascii(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |so_far, byte| so_far & matches!(byte, b' '..=b'~'))
 }
 
-/// Whether there is a control character of ASCII in it: CTL of RFC 5234 appendix B.1. Without an early end, too.
+/// Whether there is a control character of ASCII in it: CTL of RFC 5234 appendix B.1.
 #[must_use]
 pub fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |so_far, byte| so_far | byte.is_ascii_control())
+    bytes.iter().any(u8::is_ascii_control)
 }
 
 /// Whether `bytes` can be a user-id: text without a colon (RFC 7617 section 2), of 1 to [`MAX_USER_ID`] bytes.
