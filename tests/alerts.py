@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Fires every alert of ops/alerts.yml once, in a real Prometheus that scrapes a real server.
+"""Fires every alert of ops/alerts.yml once, in a real Prometheus that scrapes real servers, and asks every question of the dashboard.
 
     python3 tests/alerts.py --binary target/release/streamer
 
 Ranges, offsets and `for` are made short, the expressions are those of the file. What cannot be brought about from outside
-(a panic, a slow answer) is said by a stand-in that Prometheus scrapes as it does the server. Takes
-half a minute, needs `prometheus` (Debian: apt install prometheus), and exits with 1 if an alert did not fire.
+(a panic, a slow answer) is said by a stand-in that Prometheus scrapes as it does the servers. Some servers share an engine, over
+ways that delay or break; another's is stopped. Takes a minute, needs `prometheus` and `redis-server`, and exits with 1 if an alert did
+not fire, a panel of ops/grafana.json got no data, or a metric is in no panel.
 """
-import argparse, base64, hashlib, http.client, http.server, json, os, pathlib, re, resource, signal, socket, subprocess, sys, tempfile
-import threading, time, urllib.request
+import argparse, base64, hashlib, http.client, http.server, itertools, json, os, pathlib, re, resource, signal, socket, subprocess, sys, tempfile
+import threading, time, urllib.parse, urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -63,6 +64,69 @@ def ask(connection, method, target, user, token="x"):
     return answer.status
 
 
+def play(server):
+    """Ten players with some twenty requests a second between them, until the server is gone."""
+    connection = server.connect()
+    try:
+        while True:
+            for i in range(10):
+                ask(connection, "POST", "/?id=V", f"viewer{i}")
+                time.sleep(0.05)
+    except (OSError, http.client.HTTPException):
+        pass
+
+
+class Engine:
+    """A Redis that forgets."""
+
+    def __init__(self):
+        self.port = free_port()
+        place = folder / f"engine{self.port}"
+        place.mkdir()
+        self.process = subprocess.Popen(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+                                         "--dir", str(place)], stdout=subprocess.DEVNULL)
+        children.append(self.process)
+
+    def send(self, command):
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(command.encode() + b"\r\n")
+            return connection.recv(100)
+
+
+class Way:
+    """To an engine: each packet is late by `delay` seconds, and a connection breaks at its packet number `breaks`."""
+
+    def __init__(self, engine, delay=0.0, breaks=0):
+        self.engine, self.delay, self.breaks = engine, delay, breaks
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            near = self.listener.accept()[0]
+            try:
+                far = socket.create_connection(("127.0.0.1", self.engine.port))
+            except OSError:  # the test is over
+                return
+            packets = iter(range(1, self.breaks)) if self.breaks else itertools.count()
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=self.pass_on, args=(*pair, packets), daemon=True).start()
+
+    def pass_on(self, source, target, packets):
+        try:
+            while (packet := source.recv(65536)) and next(packets, None) is not None:
+                time.sleep(self.delay)
+                target.sendall(packet)
+        except OSError:
+            pass
+        for one in (source, target):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
 class StandIn(http.server.BaseHTTPRequestHandler):
     """Says what no test can bring about in the server. Counters begin at 0 and then rise."""
 
@@ -71,6 +135,8 @@ class StandIn(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         n = int(max(0, time.time() - StandIn.begun - 15))
         text = f"""streamer_panics_total {min(n, 1)}
+streamer_workers 2
+streamer_parked_turns {120 * min(n, 1)}
 streamer_request_duration_seconds_bucket{{le="0.025"}} {90 * n}
 streamer_request_duration_seconds_bucket{{le="0.1"}} {100 * n}
 streamer_request_duration_seconds_bucket{{le="+Inf"}} {100 * n}
@@ -111,6 +177,34 @@ def firing(address):
     return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
 
+def questions():
+    """Each question of the dashboard, with the panel it is for."""
+    dashboard = (ROOT / "ops/grafana.json").read_text()
+    for panel in json.loads(dashboard)["panels"]:
+        for target in panel.get("targets", []):
+            expression = target["expr"].replace("$instance", ".*")
+            yield panel["title"], expression.replace("$__rate_interval", "30s").replace("$__range", "1m")
+
+
+def unanswered(address):
+    """The questions to which this Prometheus has no number to say."""
+    for panel, expression in questions():
+        with urllib.request.urlopen(f"{address}/api/v1/query?" + urllib.parse.urlencode({"query": expression}), timeout=5) as answer:
+            rows = json.load(answer)["data"]["result"]
+        if not any(row["value"][1] != "NaN" for row in rows):
+            yield panel, expression
+
+
+def unseen(servers):
+    """The metrics of these servers that no panel asks for."""
+    asked = " ".join(expression for _, expression in questions())
+    for server in servers:
+        with urllib.request.urlopen(f"http://{server.target}/metrics", timeout=5) as answer:
+            for family in re.findall(r"# TYPE (\w+)", answer.read().decode()):
+                if family not in asked:
+                    yield family
+
+
 def small_disk():
     """No file of this process grows beyond 256 KiB; what would make it do so fails, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -137,7 +231,11 @@ def main():
     locked = Server("--users", str(folder / "users"))                        # tokens that are no longer taken
     kept = Server("--store", f"dir:{folder / 'streams'}", before=small_disk)    # a disk that is full
     away = Server("--store", f"redis://127.0.0.1:{free_port()}")               # an engine that is not there
-    servers = [full, small, restarts, down, deaf, stopping, stalled, locked, kept, away]
+    engine, hanging = Engine(), Engine()
+    one, other, late, broken, hung = (
+        Server("--store", f"redis://127.0.0.1:{at.port}")
+        for at in (engine, engine, Way(engine, delay=0.03), Way(engine, breaks=12), hanging))
+    servers = [full, small, restarts, down, deaf, stopping, stalled, locked, kept, away, one, other, late, broken, hung]
     StandIn.begun = time.time()
     busy = prometheus([server.target for server in servers] + [f"127.0.0.1:{stand_in.server_address[1]}"])
     idle = prometheus([])
@@ -151,10 +249,15 @@ def main():
     stalled.process.send_signal(signal.SIGSTOP)
     time.sleep(3)
     stalled.process.send_signal(signal.SIGCONT)
+    hanging.process.send_signal(signal.SIGSTOP)
+    assert b"OK" in engine.send("SET streamer:mallory gibberish")
 
     seen, begun, turned = set(), time.time(), False
     players = [small.connect() for _ in range(10)]
     starts, beats, log, journal = full.connect(), locked.connect(), deaf.connect(), kept.connect()
+    for server in (one, other, late, broken, hung):
+        threading.Thread(target=play, args=(server,), daemon=True).start()
+    unreadable = one.connect()
     for i in range(150):
         ask(starts, "POST", "/?id=V", f"viewer{i}")
     for i, player in enumerate(players):
@@ -167,6 +270,7 @@ def main():
             ask(beats, "POST", f"/?id={second}", name)
             ask(beats, "DELETE", f"/?id={second}", name)
             ask(log, "GET", "/", "ann")
+            ask(unreadable, "GET", "/", "mallory")
             for _ in range(20):
                 ask(journal, "POST", f"/?id={'x' * 200}{i}", f"viewer{i}")
         if second in (1, 4, 7, 10):
@@ -185,7 +289,13 @@ def main():
         time.sleep(max(0, begun + second + 1 - time.time()))
     for name in sorted(wanted):
         print(f"{'fired  ' if name in seen else 'SILENT '} {name}")
-    return 0 if seen >= wanted else 1
+    silent, missing = list(unanswered(busy)), sorted(set(unseen((one, kept))))
+    for panel, expression in silent:
+        print(f"NO DATA {panel}: {expression}")
+    for metric in missing:
+        print(f"NO PANEL {metric}")
+    print(f"{len(list(questions())) - len(silent)} of {len(list(questions()))} questions of the dashboard have data")
+    return 0 if seen >= wanted and not silent and not missing else 1
 
 
 try:
