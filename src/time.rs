@@ -22,6 +22,10 @@ impl Timestamp {
     /// Later than anything that happens: the deadline of what has none.
     pub const MAX: Self = Self(u64::MAX);
 
+    /// Where a lease clock begins that goes on from nothing: a day after its origin, so that what was a minute ago has a
+    /// time too.
+    pub const BEGINNING: Self = Self(Millis::DAY.0);
+
     /// The point `millis` milliseconds after the origin.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)

@@ -125,8 +125,6 @@ const LONG_LIST: u32 = 16;
 pub struct App {
     settings: Arc<Settings>,
     credentials: Arc<Credentials>,
-    /// Which reading of the files they come from.
-    credentials_version: usize,
     readiness: Arc<dyn Readiness>,
     counters: Arc<Counters>,
     recent: Arc<Recent>,
@@ -157,7 +155,6 @@ impl App {
         Self {
             settings,
             credentials,
-            credentials_version: 0,
             readiness,
             counters,
             recent,
@@ -177,14 +174,9 @@ impl App {
         self.common.iter_mut().for_each(|common| common.refresh(now.wall));
     }
 
-    /// Which reading of the files the credentials come from.
-    pub fn credentials_version(&self) -> usize {
-        self.credentials_version
-    }
-
     /// Replaces the credentials.
-    pub fn set_credentials(&mut self, version: usize, credentials: Arc<Credentials>) {
-        (self.credentials_version, self.credentials) = (version, credentials);
+    pub fn set_credentials(&mut self, credentials: Arc<Credentials>) {
+        self.credentials = credentials;
     }
 
     /// Decodes a request: adds its command to the batch, or finds its response.

@@ -72,6 +72,12 @@ impl Steady {
     }
 }
 
+/// The wall clock.
+pub fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(since.as_millis() as u64)
+}
+
 impl Clock {
     /// A clock whose steady time begins now, and with `first`.
     pub fn starting_at(first: Timestamp) -> Self {
@@ -98,8 +104,7 @@ impl Clock {
         let steady = self.steady.first + Millis::from_millis(micros / 1000);
         if self.looked_up != Some(steady.secs()) {
             self.looked_up = Some(steady.secs());
-            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            self.offset = wall as i64 - steady.millis() as i64;
+            self.offset = wall().millis() as i64 - steady.millis() as i64;
         }
         Now { steady, wall: Timestamp::from_millis(steady.millis().saturating_add_signed(self.offset)) }
     }
@@ -110,17 +115,13 @@ impl Clock {
     }
 }
 
-/// Where steady time begins when no store says otherwise: a day after its origin, so that what was a minute ago has a
-/// time too.
-pub const FIRST: Timestamp = Timestamp::from_millis(24 * 60 * 60 * 1000);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_stall_does_not_count_and_what_is_shorter_does() {
-        let clock = Clock::starting_at(FIRST);
+        let clock = Clock::starting_at(Timestamp::BEGINNING);
         let (mut taken_out, mut elapsed, mut shown) = (0, 0, 0);
         for (gap, counts) in [
             (0, true),
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn a_stall_is_taken_out_once_whichever_thread_sees_it_first() {
         for _ in 0..200 {
-            let clock = Clock::starting_at(FIRST);
+            let clock = Clock::starting_at(Timestamp::BEGINNING);
             let (barrier, clock) = (std::sync::Barrier::new(4), &clock);
             let readings: Vec<u64> = std::thread::scope(|scope| {
                 let threads: Vec<_> = (0..4)
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_stands_still_in_the_middle_of_a_reading_does_not_go_back() {
-        let Clock { steady, .. } = &Clock::starting_at(FIRST);
+        let Clock { steady, .. } = &Clock::starting_at(Timestamp::BEGINNING);
         let before = steady.micros(|| 50_000);
         let stands_still = std::cell::Cell::new(true);
         let after = steady.micros(|| {

@@ -182,13 +182,8 @@ impl Connection {
         match partial {
             Some(partial) if partial.receiver.awaits_body() => Timeout::Body,
             Some(partial) if partial.is_begun() => Timeout::Head,
-            _ => self.idle(),
+            _ => idle(self.side),
         }
-    }
-
-    /// What it waits for when nothing has come.
-    pub fn idle(&self) -> Timeout {
-        idle(self.side)
     }
 
     /// What is to be done when it is visited.

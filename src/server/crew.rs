@@ -5,9 +5,9 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use super::clock::Clock;
+use super::clock::{Clock, wall};
 use super::logger::Logger;
 use super::mailbox::{Mailbox, WakeUps};
 use super::observer::Observer;
@@ -76,7 +76,7 @@ impl Books {
             listen: config.listen,
             credentials: config.credentials.name(),
             started: Instant::now(),
-            start_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+            start_time: wall().millis() as f64 / 1000.0,
         }
     }
 

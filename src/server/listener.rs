@@ -160,7 +160,9 @@ impl Listener {
             match event.token {
                 SIGNALS => signals.extend(self.signals.take()),
                 TURNED_AWAY => self.refuse_all(),
-                index => drop(self.accept_some(index as usize)),
+                index => {
+                    self.accept_some(index as usize);
+                }
             }
         }
         signals
@@ -183,7 +185,11 @@ impl Listener {
         for index in 0..self.sockets.len() {
             if self.sockets[index].0 == Side::Public {
                 // As many as may wait there.
-                (0..4096 / MAX_ACCEPTED).any(|_| !self.accept_some(index));
+                for _ in 0..4096 / MAX_ACCEPTED {
+                    if !self.accept_some(index) {
+                        break;
+                    }
+                }
                 if let Some(socket) = self.sockets[index].1.take() {
                     self.poller.remove(socket.as_fd());
                 }

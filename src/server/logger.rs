@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::notice::{self, notice};
+use super::{clock, notice};
 use crate::app::counters::{Counter, Counters, Lost};
 use crate::app::log::{self, Format};
 
@@ -114,7 +114,7 @@ impl Logger {
         let gathered = count(lines);
         if lost > 0 {
             let text = format!("{lost} log lines were lost: the log was not read in time");
-            log::write_notice(self.format, notice::now(), &text, lines);
+            log::write_notice(self.format, clock::wall(), &text, lines);
         }
         if let Err(error) = writer.out.write_all(lines).and_then(|()| writer.out.flush()) {
             // As good as lost; how many of them came through cannot be known.

@@ -62,6 +62,7 @@ use std::time::{Duration, Instant};
 use crate::app::{Side, log};
 use crate::config::{Config, LogFormat};
 use crate::store::Store;
+use crate::time::Timestamp;
 
 use clock::Clock;
 use crew::Crew;
@@ -105,7 +106,7 @@ impl Server {
     ///
     /// As there.
     pub fn start_over(config: Config, signals: Signals, store: Arc<dyn Store>) -> Result<Self, String> {
-        Self::start_with(config, signals, store, &Clock::starting_at(clock::FIRST))
+        Self::start_with(config, signals, store, &Clock::starting_at(Timestamp::BEGINNING))
     }
 
     fn start_with(

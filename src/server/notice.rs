@@ -4,10 +4,9 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::clock;
 use crate::app::log::{self, Format};
-use crate::time::Timestamp;
 
 /// Whether notices are in JSON. Of the whole process, which has one standard error.
 static JSON: AtomicBool = AtomicBool::new(false);
@@ -31,15 +30,9 @@ pub fn greet(text: &str) {
     write(if JSON.load(Relaxed) { Format::Json } else { Format::Text }, text);
 }
 
-/// The wall clock.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(since.as_millis() as u64)
-}
-
 /// That standard error cannot be written must not end the server, as the panic of `eprintln!` would.
 fn write(format: Format, text: &str) {
     let mut line = Vec::new();
-    log::write_notice(format, now(), text, &mut line);
+    log::write_notice(format, clock::wall(), text, &mut line);
     let _ = io::stderr().write_all(&line);
 }

@@ -12,9 +12,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use super::clock::Clock;
+use super::clock::{Clock, wall};
 use super::shared::{Inbox, Message, Question, Shared};
 use crate::app::counters::{Counter, Counters};
 use crate::app::history::{self, History};
@@ -22,7 +22,7 @@ use crate::app::recent::Recent;
 use crate::app::snapshot::{Process, Snapshot};
 use crate::app::usage::Usage;
 use crate::app::{Readiness, View, render};
-use crate::time::{Millis, Timestamp};
+use crate::time::Millis;
 
 /// Looks at everything.
 pub struct Observer {
@@ -93,9 +93,8 @@ impl Observer {
 
     /// What the history needs: a few sums.
     fn counted(&self) -> Snapshot {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Snapshot {
-            wall: Timestamp::from_millis(wall.as_millis() as u64),
+            wall: wall(),
             sum: self.counters.iter().map(|counters| &**counters).collect(),
             census: self.shared.store.census(),
             ..Snapshot::default()

@@ -56,9 +56,9 @@ pub struct Shared {
     /// The number of the reading that is in force.
     pub credentials_version: AtomicUsize,
     pub reloads: Reloads,
-    /// Whether the server has been told to stop, so that no more requests should be sent here.
+    /// Whether the server has been told to stop: `/readyz` says so, and new connections are still taken.
     pub draining: AtomicBool,
-    /// Whether the server is stopping.
+    /// Whether it takes no new clients: idle connections are closed.
     pub stopping: AtomicBool,
     /// Whether it has stopped: nothing is under way any more.
     pub stopped: AtomicBool,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{clock, notice};
+use super::notice;
 use crate::codec::redis_url::Url;
 use crate::config::{Config, StoreDown, StoreKind};
 use crate::store::Store;
@@ -20,10 +20,10 @@ use crate::time::Timestamp;
 /// A sentence that says what has to be changed.
 pub fn open(config: &Config) -> Result<(Arc<dyn Store>, Timestamp), String> {
     let Config { lease, when_full, one_per_device, .. } = *config;
-    let adopt_until = clock::FIRST + lease;
+    let adopt_until = Timestamp::BEGINNING + lease;
     let policy = Policy { lease, when_full, one_per_device, adopt_until };
     match &config.store {
-        StoreKind::Memory => Ok((Arc::new(Memory::new(policy)), clock::FIRST)),
+        StoreKind::Memory => Ok((Arc::new(Memory::new(policy)), Timestamp::BEGINNING)),
         StoreKind::Dir(path) => {
             let (journal, first) = Journal::open(path, policy, config.sync)?;
             // What reading it took.
@@ -34,7 +34,7 @@ pub fn open(config: &Config) -> Result<(Arc<dyn Store>, Timestamp), String> {
             let (url, timeout) = (Url::clone(url), config.store_timeout);
             let local = config.store_down == StoreDown::Local;
             let settings = redis::Settings { url, timeout, local, policy, say: notice };
-            Ok((Arc::new(Redis::start(settings)?), clock::FIRST))
+            Ok((Arc::new(Redis::start(settings)?), Timestamp::BEGINNING))
         }
     }
 }

@@ -96,9 +96,7 @@ impl Action {
             _ => None,
         }
     }
-}
 
-impl Action {
     /// Whether it changes nothing, whatever comes of it.
     pub fn is_question(&self) -> bool {
         matches!(self, Self::Look | Self::List)
@@ -164,7 +162,7 @@ pub enum Change {
     Full,
 }
 
-/// What a command did, with all that an answer needs.
+/// What a command did, with all that a response needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outcome {
     /// What became of it.
@@ -211,7 +209,7 @@ pub struct Notes {
     pub expired: u16,
 }
 
-/// A stream as an answer shows it.
+/// A stream as a response shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamView {
     /// Its key, in [`Findings::arena`]; empty where the command's own key says it.

@@ -73,7 +73,7 @@ impl Worker {
         if self.connections.poller.add(connection.socket.stream.as_fd(), handle.token()).is_err() {
             return self.close(handle);
         }
-        self.connections.deadlines.begin(handle, connection.idle(), self.time.now.steady);
+        self.connections.deadlines.begin(handle, idle(side), self.time.now.steady);
         if self.stop_by.is_some() && side == Side::Public {
             self.read_once_more(handle);
         }

@@ -67,6 +67,8 @@ pub struct Worker {
     engine: Engine,
     output: Output,
     time: Time,
+    /// Which reading of the files the app's credentials come from.
+    credentials_version: usize,
     /// When the server has to have stopped; None while it need not.
     stop_by: Option<Timestamp>,
 }
@@ -135,6 +137,7 @@ impl Worker {
             engine: Engine::new(session),
             output: Output::default(),
             time: Time { clock, now: Now::default(), micros: 0 },
+            credentials_version: 0,
             stop_by: None,
         })
     }
@@ -236,9 +239,10 @@ impl Worker {
         self.time.now = self.time.clock.now(self.time.micros);
         self.app.begin(self.time.now, self.time.micros);
         let shared = &self.links.shared;
-        if shared.credentials_version.load(Relaxed) != self.app.credentials_version() {
+        if shared.credentials_version.load(Relaxed) != self.credentials_version {
             let (version, credentials) = shared.credentials();
-            self.app.set_credentials(version, credentials);
+            self.credentials_version = version;
+            self.app.set_credentials(credentials);
         }
     }
 

@@ -8,7 +8,6 @@ use crate::app::Settings;
 use crate::app::auth::Credentials;
 use crate::app::counters::Sum;
 use crate::codec::template::Template;
-use crate::server::clock::FIRST;
 use crate::server::mailbox::Mailbox;
 use crate::server::shared::{Capacity, Message, Newcomer, Questions};
 use crate::store::memory::Memory;
@@ -57,7 +56,8 @@ impl Bench {
             logger: None,
             grace: Millis::ZERO,
         };
-        let worker = Worker::new(links, app, Clock::starting_at(FIRST), Millis::from_secs(75)).unwrap();
+        let worker =
+            Worker::new(links, app, Clock::starting_at(Timestamp::BEGINNING), Millis::from_secs(75)).unwrap();
         Self { worker, listener: TcpListener::bind("127.0.0.1:0").unwrap(), counters }
     }
 

@@ -141,8 +141,8 @@ impl Journal {
     }
 }
 
-/// Where the lease clock begins in a new directory: a day after its origin, so that what was a minute ago has a time too.
-const BEGINNING: Timestamp = Timestamp::from_millis(24 * 60 * 60 * 1000);
+/// Where the lease clock begins in a new directory.
+const BEGINNING: Timestamp = Timestamp::BEGINNING;
 
 impl Store for Journal {
     fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>> {
