@@ -160,6 +160,24 @@ fn the_tour_says_honestly_how_long_each_file_takes() {
 }
 
 #[test]
+fn the_exercises_of_the_tour_name_what_there_is() {
+    let tour = read("docs/tour.md");
+    let (_, exercises) = tour.split_once("## Where would it go?").expect("the tour ends with exercises");
+    for exercise in exercises.split(". **").skip(1) {
+        let linked: Vec<String> = links(exercise).map(|link| read(&format!("docs/{link}"))).collect();
+        let words = exercise.split('`').skip(1).step_by(2).filter(|word| !word.contains(' '));
+        for name in words.filter_map(|word| word.rsplit("::").next()) {
+            let is_there = |text: &String| {
+                ["fn", "struct", "enum", "trait", "mod"].iter().any(|kind| {
+                    ["(", "<", " ", ":"].iter().any(|end| text.contains(&format!("{kind} {name}{end}")))
+                })
+            };
+            assert!(linked.iter().any(is_there), "docs/tour.md: no linked file has `{name}`: {exercise}");
+        }
+    }
+}
+
+#[test]
 fn the_readme_fits_a_screen_and_a_half() {
     let words = read("README.md").split_whitespace().count();
     assert!(words <= 950, "{words} words");
