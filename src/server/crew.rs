@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use super::clock::{Clock, wall};
+use super::listener;
 use super::logger::Logger;
 use super::mailbox::{Mailbox, WakeUps};
 use super::observer::Observer;
@@ -24,15 +25,10 @@ use crate::app::{App, Settings, Side, log};
 use crate::config::{Config, LogFormat};
 use crate::store::Store;
 
-/// The threads that run, and how the listener reaches them.
+/// The threads that run.
 pub struct Crew {
-    pub shared: Arc<Shared>,
-    pub inboxes: Arc<[Arc<Inbox>]>,
-    /// What the listener counts in, refuses with, and is woken by.
-    pub listener_counters: Arc<Counters>,
-    pub refusals: Refusals,
-    pub wake_ups: WakeUps,
-    pub reloader: Reloader,
+    /// How the listener reaches them.
+    pub links: listener::Links,
     pub sweeper: JoinHandle<()>,
     pub logger: Option<(Arc<Logger>, JoinHandle<()>)>,
 }
@@ -80,7 +76,7 @@ impl Books {
         }
     }
 
-    /// What refuses those for whom there is no room. It knows no user, and its slot of the log is the last.
+    /// What refuses clients when there is no room. It knows no user, and its slot of the log is the last.
     fn refusals(
         &self,
         shared: &Arc<Shared>,
@@ -112,7 +108,7 @@ impl Crew {
     ///
     /// # Errors
     ///
-    /// A sentence that says what could not be had.
+    /// A sentence that says what is lacking.
     pub fn start(
         config: &Config,
         store: Arc<dyn Store>,
@@ -142,9 +138,10 @@ impl Crew {
             let work = move || sweeper::run(&shared, &inboxes, &counters, clock);
             spawn("sweeper", work).map_err(failed)?
         };
-        let listener_counters = Arc::clone(&books.of_listener);
+        let counters = Arc::clone(&books.of_listener);
         let refusals = books.refusals(&shared, log, capacity, config.workers, clock);
-        Ok(Self { shared, inboxes, listener_counters, refusals, wake_ups, reloader, sweeper, logger })
+        let links = listener::Links { shared, inboxes, wake_ups, reloader, refusals, counters };
+        Ok(Self { links, sweeper, logger })
     }
 }
 

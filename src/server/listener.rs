@@ -19,14 +19,14 @@ use super::notice;
 use super::poller::{Event, Poll, Poller};
 use super::refusals::Refusals;
 use super::reloader::Reloader;
-use super::shared::{Inbox, Message, Newcomer, Shared};
+use super::shared::{Inbox, Message, Newcomer, Shared, Stage};
 use super::signals::{Signal, Signals};
 use crate::app::Side;
 use crate::app::counters::{Counter, Counters};
 use crate::store::Interest;
 use crate::sys;
 
-/// How long to wait before the next attempt when `accept` has failed for want of descriptors or memory.
+/// How long to wait before the next attempt when `accept` has failed because descriptors or memory were used up.
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// How many connections are accepted at one socket before it is the others' turn, and the signals'.
 const MAX_ACCEPTED: usize = 32;
@@ -46,19 +46,26 @@ pub struct Listener {
     sockets: Vec<(Side, Option<TcpListener>)>,
     signals: Signals,
     poller: Poller,
-    shared: Arc<Shared>,
-    inboxes: Arc<[Arc<Inbox>]>,
-    wake_ups: WakeUps,
-    reloader: Reloader,
-    refusals: Refusals,
-    counters: Arc<Counters>,
+    links: Links,
     /// The worker that was dealt to last.
     last: usize,
     /// Until when sockets are left alone whose `accept` has failed.
     paused: Option<Instant>,
 }
 
-/// How far the server's life has come.
+/// What the listener shares with the other threads, and how it reaches them.
+pub struct Links {
+    pub shared: Arc<Shared>,
+    /// Those of all workers.
+    pub inboxes: Arc<[Arc<Inbox>]>,
+    /// A byte in it tells that there is something in [`Shared::turned_away`].
+    pub wake_ups: WakeUps,
+    pub reloader: Reloader,
+    pub refusals: Refusals,
+    pub counters: Arc<Counters>,
+}
+
+/// How far the server's life has come, and until when it stays there.
 #[derive(Clone, Copy)]
 enum Phase {
     Serving,
@@ -69,18 +76,11 @@ enum Phase {
 }
 
 impl Listener {
-    /// A listener that has not begun. A byte in `wake_ups` tells that there is something in [`Shared::turned_away`].
-    pub fn new(
-        sockets: Vec<(Side, TcpListener)>,
-        signals: Signals,
-        (shared, inboxes): (Arc<Shared>, Arc<[Arc<Inbox>]>),
-        wake_ups: WakeUps,
-        reloader: Reloader,
-        (refusals, counters): (Refusals, Arc<Counters>),
-    ) -> io::Result<Self> {
+    /// A listener that has not begun.
+    pub fn new(sockets: Vec<(Side, TcpListener)>, signals: Signals, links: Links) -> io::Result<Self> {
         let mut poller = Poller::new(8)?;
         poller.add(signals.as_fd(), SIGNALS)?;
-        poller.add(wake_ups.as_fd(), TURNED_AWAY)?;
+        poller.add(links.wake_ups.as_fd(), TURNED_AWAY)?;
         for ((_, socket), token) in sockets.iter().zip(0..) {
             socket.set_nonblocking(true)?;
             sys::set_backlog(socket.as_fd(), 4096)?;
@@ -88,28 +88,15 @@ impl Listener {
             poller.add(socket.as_fd(), token)?;
         }
         let sockets = sockets.into_iter().map(|(side, socket)| (side, Some(socket))).collect();
-        let (last, paused) = (0, None);
-        Ok(Self {
-            sockets,
-            signals,
-            poller,
-            shared,
-            inboxes,
-            wake_ups,
-            reloader,
-            refusals,
-            counters,
-            last,
-            paused,
-        })
+        Ok(Self { sockets, signals, poller, links, last: 0, paused: None })
     }
 
-    /// Accepts until it is told to stop, and `drain` longer; then waits until the workers are done, but for `grace` at
-    /// most. Returns the number of a second signal, which ends it at once.
+    /// Accepts until it is told to stop, and `drain` longer; then waits until the workers are done, at most for
+    /// `grace`. Returns the number of a second signal, which ends it at once.
     pub fn run(mut self, drain: Duration, grace: Duration) -> Option<u8> {
         let mut events = Vec::new();
         let mut phase = Phase::Serving;
-        while self.shared.working.load(Relaxed) > 0 {
+        while self.links.shared.working.load(Relaxed) > 0 {
             match phase {
                 Phase::Stopping(by) if by <= Instant::now() => return None,
                 Phase::Stopping(_) => self.end_if_idle(),
@@ -121,11 +108,11 @@ impl Listener {
             }
             for signal in self.turn(&mut events, phase) {
                 match (signal, phase) {
-                    (Signal::Reload, _) => self.reloader.ask(),
+                    (Signal::Reload, _) => self.links.reloader.ask(),
                     (Signal::Stop(number), Phase::Serving) => {
                         let name = if number == 2 { "SIGINT" } else { "SIGTERM" };
                         notice(&format!("stopping on {name}"));
-                        self.shared.draining.store(true, Relaxed);
+                        self.links.shared.reach(Stage::Draining);
                         phase = Phase::Draining(Instant::now() + drain);
                     }
                     (Signal::Stop(number), _) => return Some(number),
@@ -137,9 +124,9 @@ impl Listener {
 
     /// Lets the workers end once no client is connected. Until then they serve the admin listener.
     fn end_if_idle(&self) {
-        if self.shared.open[Side::Public as usize].load(Relaxed) == 0 {
-            self.shared.stopped.store(true, Relaxed);
-            self.inboxes.iter().for_each(|inbox| inbox.wake_worker());
+        if self.links.shared.open[Side::Public as usize].load(Relaxed) == 0 {
+            self.links.shared.reach(Stage::Stopped);
+            self.links.inboxes.iter().for_each(|inbox| inbox.wake_worker());
         }
     }
 
@@ -176,7 +163,7 @@ impl Listener {
             Phase::Draining(at) => Some(until(at)),
             Phase::Stopping(_) => Some(STOP_TICK),
         };
-        [next, self.refusals.close_due(), self.paused.map(until)].into_iter().flatten().min()
+        [next, self.links.refusals.close_due(), self.paused.map(until)].into_iter().flatten().min()
     }
 
     /// Closes the public sockets once what waits there is accepted, and tells the workers. The admin listener goes on,
@@ -195,8 +182,8 @@ impl Listener {
                 }
             }
         }
-        self.shared.stopping.store(true, Relaxed);
-        self.inboxes.iter().for_each(|inbox| inbox.wake_worker());
+        self.links.shared.reach(Stage::Stopping);
+        self.links.inboxes.iter().for_each(|inbox| inbox.wake_worker());
     }
 
     /// Accepts what waits at one socket; returns whether there may be more, of which the poller then tells again.
@@ -223,7 +210,7 @@ impl Listener {
 
     /// There are no more descriptors, or no memory: makes room, and leaves the socket alone for a while.
     fn pause(&mut self, index: usize) {
-        if let Some((inbox, _)) = Inbox::longest_idle(&self.inboxes, Side::Public) {
+        if let Some((inbox, _)) = Inbox::longest_idle(&self.links.inboxes, Side::Public) {
             inbox.leave(Message::Reclaim);
         }
         // Nothing can be written to it, so the poller tells nothing of it.
@@ -241,18 +228,18 @@ impl Listener {
 
     /// Deals a connection to a worker, or refuses it: when there are as many as there may be, and none is idle.
     fn admit(&mut self, newcomer: Newcomer) {
-        self.counters.bump(Counter::Accepted, 0);
+        self.links.counters.bump(Counter::Accepted, 0);
         if newcomer.stream.set_nonblocking(true).is_err() {
-            self.counters.bump(Counter::Closed, 0);
+            self.links.counters.bump(Counter::Closed, 0);
             return;
         }
         // Responses are written whole; waiting for more to send would only delay them.
         let _ = newcomer.stream.set_nodelay(true);
         let side = newcomer.side as usize;
-        let full = self.shared.open[side].fetch_add(1, Relaxed) >= self.shared.most[side];
+        let full = self.links.shared.open[side].fetch_add(1, Relaxed) >= self.links.shared.most[side];
         if !full {
-            self.last = (self.last + 1) % self.inboxes.len();
-            return self.inboxes[self.last].leave(Message::Serve(newcomer));
+            self.last = (self.last + 1) % self.links.inboxes.len();
+            return self.links.inboxes[self.last].leave(Message::Serve(newcomer));
         }
         match self.idle_worker(newcomer.side) {
             Some(inbox) => inbox.leave(Message::MakeRoom(newcomer, 0)),
@@ -263,22 +250,22 @@ impl Listener {
     /// The worker that has the connection that makes room, or may have it.
     fn idle_worker(&mut self, side: Side) -> Option<&Inbox> {
         // Looked for first: one that becomes idle meanwhile is found either way.
-        let busy = Inbox::busy(&self.inboxes);
-        let Some((inbox, since)) = Inbox::longest_idle(&self.inboxes, side) else { return busy };
+        let busy = Inbox::busy(&self.links.inboxes);
+        let Some((inbox, since)) = Inbox::longest_idle(&self.links.inboxes, side) else { return busy };
         // A flood of operators' connections must not keep the workers busy with closing them.
-        let is_old = side == Side::Public || self.refusals.now().millis() >= since + MIN_IDLE_ADMIN;
+        let is_old = side == Side::Public || self.links.refusals.now().millis() >= since + MIN_IDLE_ADMIN;
         is_old.then_some(inbox)
     }
 
-    /// Refuses those for whom the workers have found no room.
+    /// Refuses the connections for which the workers have found no room.
     fn refuse_all(&mut self) {
-        self.wake_ups.clear();
-        self.shared.turned_away.take().into_iter().for_each(|newcomer| self.refuse(newcomer));
+        self.links.wake_ups.clear();
+        self.links.shared.turned_away.take().into_iter().for_each(|newcomer| self.refuse(newcomer));
     }
 
     fn refuse(&mut self, newcomer: Newcomer) {
-        self.shared.open[newcomer.side as usize].fetch_sub(1, Relaxed);
-        self.refusals.refuse(newcomer);
+        self.links.shared.open[newcomer.side as usize].fetch_sub(1, Relaxed);
+        self.links.refusals.refuse(newcomer);
     }
 }
 

@@ -94,7 +94,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// A sentence that says what could not be had, and why.
+    /// A sentence that says what is lacking, and why.
     pub fn start(config: Config, signals: Signals) -> Result<Self, String> {
         let (store, first) = stores::open(&config)?;
         Self::start_with(config, signals, store, &Clock::starting_at(first))
@@ -127,21 +127,15 @@ impl Server {
         let crew = Crew::start(&config, store, credentials, capacity, clock)?;
         let public = public.into_iter().map(|socket| (Side::Public, socket));
         let admin = admin.into_iter().flatten().map(|socket| (Side::Admin, socket));
-        let listener = Listener::new(
-            public.chain(admin).collect(),
-            signals,
-            (Arc::clone(&crew.shared), crew.inboxes),
-            crew.wake_ups,
-            crew.reloader,
-            (crew.refusals, crew.listener_counters),
-        );
-        let listener = listener.map_err(|error| format!("cannot wait for connections: {error}"))?;
+        let shared = Arc::clone(&crew.links.shared);
+        let listener = Listener::new(public.chain(admin).collect(), signals, crew.links)
+            .map_err(|error| format!("cannot wait for connections: {error}"))?;
         Ok(Self {
             listen,
             admin: admin_address,
             max_connections: capacity.public,
             credentials: said,
-            shared: crew.shared,
+            shared,
             listener,
             sweeper: crew.sweeper,
             logger: crew.logger,

@@ -1,4 +1,4 @@
-//! The clients for whom there is no room: each is told so at once, and its connection is closed soon.
+//! The clients that there is no room for: each is told so at once, and its connection is closed soon.
 //!
 //! The listener does this itself. So a flood of them costs the workers nothing, and they count among nothing: once the
 //! others have left there is room again, however many refused clients stay connected.

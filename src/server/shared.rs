@@ -5,7 +5,7 @@
 use core::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::atomic::{
-    AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,28 +45,37 @@ impl Reloads {
     }
 }
 
+/// How far the server's life has come. It never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Requests are welcome.
+    Serving,
+    /// It has been told to stop: `/readyz` says so, and new connections are still taken.
+    Draining,
+    /// No new clients are taken, and idle connections are closed.
+    Stopping,
+    /// No client is connected any more.
+    Stopped,
+}
+
 /// What every thread may ask.
 pub struct Shared {
     pub store: Arc<dyn Store>,
     pub settings: Arc<Settings>,
     /// Who puts the operators' pages together.
     pub observer: Questions,
-    /// Which credentials are taken, and by which reading of the files that was found out.
+    /// The credentials that are taken, and which reading of the files they come from.
     credentials: Mutex<(usize, Arc<Credentials>)>,
     /// The number of the reading that is in force.
     pub credentials_version: AtomicUsize,
     pub reloads: Reloads,
-    /// Whether the server has been told to stop: `/readyz` says so, and new connections are still taken.
-    pub draining: AtomicBool,
-    /// Whether it takes no new clients: idle connections are closed.
-    pub stopping: AtomicBool,
-    /// Whether it has stopped: nothing is under way any more.
-    pub stopped: AtomicBool,
+    /// How far the server's life has come: a [`Stage`].
+    stage: AtomicU8,
     /// How many connections each [`Side`] has, those dealt to a worker and not yet taken up among them.
     pub open: [AtomicUsize; 2],
     /// How many connections each [`Side`] may have.
     pub most: [usize; 2],
-    /// Those for whom the workers have found no room.
+    /// Connections for which the workers have found no room.
     pub turned_away: Mailbox<Newcomer>,
     /// How many workers are still at work.
     pub working: AtomicUsize,
@@ -90,9 +99,7 @@ impl Shared {
             credentials: Mutex::new((0, Arc::new(credentials))),
             credentials_version: AtomicUsize::new(0),
             reloads: Reloads::default(),
-            draining: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
+            stage: AtomicU8::new(Stage::Serving as u8),
             open: Default::default(),
             most: [capacity.public, capacity.admin],
             turned_away,
@@ -100,13 +107,23 @@ impl Shared {
         }
     }
 
-    /// Which credentials are taken, and by which reading of the files that was found out.
+    /// Notes how far the server's life has come.
+    pub fn reach(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Relaxed);
+    }
+
+    /// Whether the server's life has come so far.
+    pub fn has_reached(&self, stage: Stage) -> bool {
+        self.stage.load(Relaxed) >= stage as u8
+    }
+
+    /// The credentials that are taken, and which reading of the files they come from.
     pub fn credentials(&self) -> (usize, Arc<Credentials>) {
         let current = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
         (current.0, Arc::clone(&current.1))
     }
 
-    /// Lets other people in, from the next turn of each worker on. Returns whom it was.
+    /// Replaces the credentials, from the next turn of each worker on. Returns the old ones.
     pub fn set_credentials(&self, credentials: Credentials) -> Arc<Credentials> {
         let mut current = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
         let version = current.0 + 1;
@@ -118,7 +135,7 @@ impl Shared {
 
 impl Readiness for Shared {
     fn is_ready(&self) -> bool {
-        !self.draining.load(Relaxed) && self.store.is_up()
+        !self.has_reached(Stage::Draining) && self.store.is_up()
     }
 }
 
@@ -218,7 +235,7 @@ pub struct Question {
     pub view: View,
     /// Under which ticket the worker has parked the request.
     pub ticket: u32,
-    /// Whose worker that is.
+    /// That worker's inbox.
     pub inbox: Arc<Inbox>,
 }
 

@@ -1,6 +1,6 @@
 //! The listening sockets, and how many connections there may be.
 //!
-//! *Invariant:* an address that cannot be had is an error that names its flag and says what to do.
+//! *Invariant:* an address that cannot be bound is an error that names its flag and says what to do.
 
 use core::net::{Ipv6Addr, SocketAddr};
 use std::io;

@@ -10,14 +10,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::shared::{Inbox, Shared};
+use super::shared::{Inbox, Shared, Stage};
 use crate::app::counters::{Counter, Counters};
 use crate::store::Swept;
 use crate::sys;
 
 /// How often it wakes.
 const TICK: Duration = Duration::from_millis(250);
-/// How many connections have to have held buffers at once before giving back the room is worth the while.
+/// How many connections have to have held buffers at once before giving back the room is worth it.
 const FLOOD: usize = 256;
 
 /// Goes round and round the store, an eighth of a lease a round and at most ten seconds, until the server stops.
@@ -25,7 +25,7 @@ pub fn run(shared: &Shared, inboxes: &[Arc<Inbox>], counters: &Counters, mut clo
     let round = (shared.settings.lease.millis() / 8).clamp(1_000, 10_000);
     let ticks = round as f64 / TICK.as_millis() as f64;
     let (mut owed, mut peak) = (0.0, 0);
-    while !shared.stopping.load(Relaxed) {
+    while !shared.has_reached(Stage::Stopping) {
         std::thread::park_timeout(TICK);
         let now = clock.now(clock.micros()).steady;
         owed += 1.0;

@@ -243,7 +243,7 @@ pub struct Entry {
 /// A turn's commands, in order.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// By which the worker knows the batch again when an engine gives it back. An engine leaves it as it is.
+    /// The worker's number for the batch, to know it again when an engine gives it back. An engine leaves it as it is.
     pub ticket: u32,
     /// What the commands name.
     pub arena: Arena<Asked>,

@@ -7,7 +7,7 @@
 //! Edge-triggered, because a level-triggered epoll looks at every descriptor that it has told about once more, only to
 //! find it empty; and because it tells in the order of arrival, so that of many busy connections none waits twice.
 //!
-//! *Invariant:* a token comes back as it was given; what it means, and whether it is stale, is the caller's affair.
+//! *Invariant:* a token comes back as it was given; what it means, and whether it is stale, only the caller knows.
 
 #[cfg(target_os = "linux")]
 mod epoll;

@@ -10,7 +10,7 @@ use crate::app::Side;
 use crate::app::counters::Counter;
 use crate::server::connection::{Connection, idle};
 use crate::server::poller::Poll;
-use crate::server::shared::{Inbox, Message, Newcomer};
+use crate::server::shared::{Inbox, Message, Newcomer, Stage};
 
 impl Worker {
     /// Does what other threads have left in the inbox.
@@ -24,7 +24,7 @@ impl Worker {
         self.say_longest_idle(Side::Public);
         self.say_longest_idle(Side::Admin);
         self.links.inbox.done(count);
-        if self.stop_by.is_none() && self.links.shared.stopping.load(Relaxed) {
+        if self.stop_by.is_none() && self.links.shared.has_reached(Stage::Stopping) {
             self.stop_by = Some(self.time.now.steady + self.links.grace);
             // What has arrived is still served; then the idle are closed.
             let all: Vec<Handle> = self.connections.slab.handles().collect();

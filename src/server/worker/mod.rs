@@ -24,7 +24,7 @@ use super::logger::Logger;
 use super::mailbox::WakeUps;
 use super::notice;
 use super::poller::{Event, Poll, Poller};
-use super::shared::{Inbox, Shared};
+use super::shared::{Inbox, Shared, Stage};
 use super::slab::{Handle, Slab};
 use crate::app::counters::{Counter, Counters};
 use crate::app::problem::Problem;
@@ -192,7 +192,7 @@ impl Worker {
         }
         let Connections { slab, deadlines, .. } = &self.connections;
         let idle = |handle| matches!(deadlines.waits_for(handle), Some(Timeout::Idle | Timeout::IdleAdmin));
-        self.links.shared.stopped.load(Relaxed) && slab.handles().all(idle)
+        self.links.shared.has_reached(Stage::Stopped) && slab.handles().all(idle)
     }
 
     fn turn(&mut self, events: &mut Vec<Event>) {

@@ -108,7 +108,7 @@ impl Worker {
         self.input.arrivals.push((handle, from..to));
     }
 
-    /// Sees to it that there are `len` free bytes in the buffer; returns where.
+    /// Makes `len` bytes of the buffer free; returns where.
     fn reserve(&mut self, len: usize) -> usize {
         if self.input.filled + len > self.input.buffer.len() {
             self.decode_arrivals();
@@ -244,7 +244,7 @@ impl Worker {
         }
     }
 
-    /// Responds that no request can be had from this connection any more; `partial` is what has come of one.
+    /// Responds that no more requests are taken from this connection; `partial` is what has come of one.
     pub(super) fn refuse(&mut self, handle: Handle, problem: Problem, partial: Option<&Partial>) {
         let Some(connection) = self.connections.slab.get_mut(handle) else { return };
         let known = partial.and_then(|partial| Some((partial.receiver.head()?, &partial.bytes[..])));
