@@ -75,7 +75,7 @@ impl Memory {
     }
 
     /// The same under another policy.
-    pub fn with(self, policy: Policy) -> Self {
+    pub fn with_policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
     }
 
@@ -96,19 +96,28 @@ impl Memory {
 
     /// Carries out every command of `batch`, in their order.
     pub fn execute(&self, now: Timestamp, batch: &mut Batch) {
-        self.execute_and_record(now, batch, |_| true, &mut ());
+        self.execute_and_record(now, batch, &mut ());
     }
 
-    /// Carries out those commands of `batch` that `may` be, and tells `recorder` what they change.
-    pub fn execute_and_record(
+    /// Carries out every command of `batch`, in their order, and tells `recorder` what they change.
+    pub fn execute_and_record(&self, now: Timestamp, batch: &mut Batch, recorder: &mut impl Recorder) {
+        self.execute_where(now, batch, |_| true, recorder);
+    }
+
+    /// Carries out only the commands of `batch` that change nothing.
+    pub fn execute_questions(&self, now: Timestamp, batch: &mut Batch) {
+        self.execute_where(now, batch, Action::is_question, &mut ());
+    }
+
+    fn execute_where(
         &self,
         now: Timestamp,
         batch: &mut Batch,
-        may: impl Fn(&Action) -> bool,
+        may: impl Fn(Action) -> bool,
         recorder: &mut impl Recorder,
     ) {
         let Batch { arena, entries, findings, .. } = batch;
-        for entry in entries.iter_mut().filter(|entry| may(&entry.command.action)) {
+        for entry in entries.iter_mut().filter(|entry| may(entry.command.action)) {
             let user = arena.get(entry.command.user);
             let shard = &self.shards[self.shard_of(user)];
             entry.outcome = shard.apply(now, &self.policy, &entry.command, arena, findings, recorder);
@@ -250,16 +259,16 @@ impl Tallies {
     /// A user's account was `before` and is `after`; None is no account.
     fn change(&self, before: Option<Tally>, after: Option<Tally>) {
         if before != after {
-            before.inspect(|&account| self.add(account, u32::wrapping_sub));
-            after.inspect(|&account| self.add(account, u32::wrapping_add));
+            before.inspect(|&tally| self.add(tally, u32::wrapping_sub));
+            after.inspect(|&tally| self.add(tally, u32::wrapping_add));
         }
     }
 
     /// No atomic addition is needed: the writer holds the shard's lock.
-    fn add(&self, account: Tally, sum: fn(u32, u32) -> u32) {
-        let kind = (account.playing as usize).min(PLAYING_KINDS - 1);
+    fn add(&self, tally: Tally, sum: fn(u32, u32) -> u32) {
+        let kind = (tally.playing as usize).min(PLAYING_KINDS - 1);
         for (total, n) in
-            [(&self.playing, account.playing), (&self.paused, account.paused), (&self.users[kind], 1)]
+            [(&self.playing, tally.playing), (&self.paused, tally.paused), (&self.users[kind], 1)]
         {
             total.store(sum(total.load(Relaxed), n), Relaxed);
         }

@@ -1,4 +1,4 @@
-//! What a turn asks of the store, and what the store answers: commands in, outcomes out.
+//! What a turn asks of the store, and what comes of it: commands in, outcomes out.
 //!
 //! A batch holds a turn's commands in the order in which they came. The bytes that they name (users, streams, messages)
 //! lie one after the other in an [`Arena`], and a [`Word`] says where. All of it is cleared and used again, so that in
@@ -98,7 +98,7 @@ impl Action {
     }
 
     /// Whether it changes nothing, whatever comes of it.
-    pub fn is_question(&self) -> bool {
+    pub fn is_question(self) -> bool {
         matches!(self, Self::Look | Self::List)
     }
 }
@@ -117,10 +117,10 @@ pub enum Replace {
 /// What became of a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
-    /// The store has not answered. What every command begins with, so that one that is never reached says so.
+    /// The store has not carried it out. What every command begins with, so that one that is never reached says so.
     #[default]
     Unavailable,
-    /// It was a question; `Outcome` is the answer.
+    /// It was a question, and the rest of the outcome says what was asked.
     Info,
     /// A new stream plays.
     Started,

@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use streamer::store::memory::Memory;
 use streamer::store::{Census, Registry, Session, Store, Submitted, Swept};
-use streamer::streams::batch::{Action, Batch};
+use streamer::streams::batch::Batch;
 use streamer::time::Timestamp;
 
 use crate::inside::{InProcess, memory};
@@ -114,7 +114,7 @@ impl Behind {
         let at =
             self.parked.iter().position(any).filter(|_| self.barrier.lets_questions_pass.load(SeqCst))?;
         let mut batch = self.parked.remove(at)?;
-        self.barrier.memory.execute_and_record(now, &mut batch, Action::is_question, &mut ());
+        self.barrier.memory.execute_questions(now, &mut batch);
         for i in 0..batch.entries.len() {
             batch.awaited[i] &= !batch.entries[i].command.action.is_question();
         }

@@ -53,7 +53,7 @@ use std::thread::{self, JoinHandle};
 use super::memory::{Memory, Recorder};
 use super::{Census, Measure, Registry, Session, Store, Submitted, Swept};
 use crate::streams::account::{Account, Policy};
-use crate::streams::batch::{Action, Batch};
+use crate::streams::batch::Batch;
 use crate::time::Timestamp;
 
 use directory::{Directory, Disk};
@@ -109,7 +109,7 @@ impl Journal {
         policy.adopt_until = if found.has_records { start } else { start + policy.lease };
         let place = path.display().to_string();
         let journal =
-            Self::begin(Box::new(directory), place, memory.with(policy), policy, sync, found, start);
+            Self::begin(Box::new(directory), place, memory.with_policy(policy), policy, sync, found, start);
         let journal = journal.map_err(|error| format!("cannot write to {}: {error}", path.display()))?;
         Ok((journal, start))
     }
@@ -229,12 +229,12 @@ impl Session for InJournal {
         let Journal { memory, files, sync, .. } = &*self.journal;
         let mut writer = self.lane.writer();
         if !files.is_up() || writer.is_behind() || self.pending.len() >= MAX_PENDING {
-            memory.execute_and_record(now, batch, Action::is_question, &mut ());
+            memory.execute_questions(now, batch);
             return Submitted::Done;
         }
         let mut recording = Recording { now, files, writer: &mut writer };
         let executed = catch_unwind(AssertUnwindSafe(|| {
-            memory.execute_and_record(now, batch, |_| true, &mut recording);
+            memory.execute_and_record(now, batch, &mut recording);
         }));
         let turn = writer.end_turn(now);
         let written = self.lane.write(&mut writer, files);

@@ -16,7 +16,7 @@ use super::*;
 use crate::store::Interest;
 use crate::streams::account::WhenFull;
 use crate::streams::arena::Word;
-use crate::streams::batch::{Command, Replace, Verdict, Why};
+use crate::streams::batch::{Action, Command, Replace, Verdict, Why};
 use crate::streams::position::Position;
 use crate::time::Millis;
 
