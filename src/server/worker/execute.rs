@@ -35,39 +35,20 @@ impl Worker {
             Submitted::Done
         });
         match submitted {
-            Submitted::Done => {}
-            Submitted::Parked => self.park_asked(),
-            Submitted::Pending => return self.park_changed(),
-        }
-        let work = std::mem::take(&mut self.work);
-        self.work = self.respond(work);
-    }
-
-    /// Parks the requests that wait for the engine, and leaves those of connections that ask it nothing.
-    fn park_asked(&mut self) {
-        let mut rest = Work::default();
-        let exchanges = std::mem::take(&mut self.work.exchanges);
-        for group in exchanges.chunk_by(|(a, _), (b, _)| a == b) {
-            if group.iter().any(|(_, exchange)| exchange.asks()) {
-                self.connections.deadlines.end(group[0].0);
-                self.work.exchanges.extend_from_slice(group);
-            } else {
-                let moved = |&(handle, exchange): &(Handle, Exchange)| {
-                    (handle, exchange.moved(&self.work.turn, &mut rest.turn))
-                };
-                let moved: Vec<_> = group.iter().map(moved).collect();
-                rest.exchanges.extend(moved);
+            Submitted::Done => {
+                let work = std::mem::take(&mut self.work);
+                self.work = self.respond(work);
             }
+            Submitted::Parked => self.park(|exchange, _| exchange.asks()),
+            // A heartbeat does not wait for a disk because another request of its turn does.
+            Submitted::Pending => self.park(Exchange::has_full_change),
         }
-        self.engine.park(&mut self.work);
-        self.work = rest;
     }
 
-    /// Parks the requests whose changes the engine has yet to keep, and answers the others: a heartbeat does not wait for a
-    /// disk because another request of its turn does.
-    fn park_changed(&mut self) {
+    /// Parks the connections any of whose requests `waits` for the engine, and answers the others.
+    fn park(&mut self, waits: fn(&Exchange, &Turn) -> bool) {
         let mut work = std::mem::take(&mut self.work);
-        self.respond_unless(&mut work, Exchange::has_full_change);
+        self.respond_unless(&mut work, waits);
         work.exchanges.iter().for_each(|(handle, _)| self.connections.deadlines.end(*handle));
         self.engine.park(&mut work);
         self.work = work;

@@ -15,7 +15,7 @@ use crate::streams::batch::Batch;
 use crate::time::Timestamp;
 
 /// How many empty turns are kept for the next to be parked.
-const MAX_SPARE: usize = 4;
+const MAX_SPARE: usize = 16;
 
 /// Requests that are answered together.
 #[derive(Default)]

@@ -101,6 +101,8 @@ pub enum Refused {
     Later,
     /// The connection is of no use: its server is a replica now, or is only starting.
     Elsewhere,
+    /// The server does not know the script by its hash.
+    NoScript,
     /// It will not be done.
     Never,
 }
@@ -117,6 +119,7 @@ pub fn refused(error: &[u8], asked: &Address) -> Refused {
         b"MOVED" => Refused::Moved(target(words.nth(1), asked)),
         b"ASK" => Refused::Ask(target(words.nth(1), asked)),
         b"TRYAGAIN" | b"CLUSTERDOWN" => Refused::Later,
+        b"NOSCRIPT" => Refused::NoScript,
         b"READONLY" | b"LOADING" | b"MASTERDOWN" | b"NOAUTH" => Refused::Elsewhere,
         _ => Refused::Never,
     }
@@ -213,6 +216,7 @@ mod tests {
             ("ERR Error running script (call to f_1): @user_script:1: nil value", Never),
             ("LOADING Redis is loading the dataset in memory", Elsewhere),
             ("MASTERDOWN Link with MASTER is down", Elsewhere),
+            ("NOSCRIPT No matching script. Please use EVAL.", NoScript),
             ("OOM command not allowed when used memory > 'maxmemory'.", Never),
             ("NOREPLICAS Not enough good replicas to write.", Never),
             ("", Never),

@@ -34,9 +34,14 @@ impl Hints {
         Self { key: RandomState::new(), shards: (0..SHARDS).map(|_| shard()).collect() }
     }
 
+    /// A user's hash, by which they are found here. Keyed, for names come from clients.
+    pub fn hash(&self, user: &[u8]) -> u64 {
+        self.key.hash_one(user)
+    }
+
     /// Appends the record last seen of a user; returns whether there is one.
-    pub fn get(&self, user: &[u8], out: &mut Vec<u8>) -> bool {
-        self.with(user, |hint, hash| {
+    pub fn get(&self, hash: u64, user: &[u8], out: &mut Vec<u8>) -> bool {
+        self.with(hash, |hint| {
             let (name, record) = hint.bytes.split_at(hint.user.into());
             let found = hint.hash == hash && name == user && !name.is_empty();
             if found {
@@ -47,8 +52,8 @@ impl Hints {
     }
 
     /// Remembers a record.
-    pub fn set(&self, user: &[u8], record: &[u8]) {
-        self.with(user, |hint, hash| {
+    pub fn set(&self, hash: u64, user: &[u8], record: &[u8]) {
+        self.with(hash, |hint| {
             hint.bytes.clear();
             hint.user = 0;
             if user.len() + record.len() <= MOST_BYTES {
@@ -60,11 +65,10 @@ impl Hints {
         });
     }
 
-    fn with<T>(&self, user: &[u8], work: impl FnOnce(&mut Hint, u64) -> T) -> T {
-        let hash = self.key.hash_one(user);
+    fn with<T>(&self, hash: u64, work: impl FnOnce(&mut Hint) -> T) -> T {
         let shard = &self.shards[hash as usize % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&mut shard[(hash >> 32) as usize % PLACES], hash)
+        work(&mut shard[(hash >> 32) as usize % PLACES])
     }
 }
 
@@ -77,18 +81,19 @@ mod tests {
         let hints = Hints::new();
         let get = |user: &str| {
             let mut out = Vec::new();
-            hints.get(user.as_bytes(), &mut out).then_some(out)
+            hints.get(hints.hash(user.as_bytes()), user.as_bytes(), &mut out).then_some(out)
         };
         assert_eq!(get("ann"), None);
-        hints.set(b"ann", b"one");
-        hints.set(b"bob", b"");
+        let set = |user: &str, record: &[u8]| hints.set(hints.hash(user.as_bytes()), user.as_bytes(), record);
+        set("ann", b"one");
+        set("bob", b"");
         assert_eq!((get("ann"), get("bob"), get("an")), (Some(b"one".to_vec()), Some(vec![]), None));
-        hints.set(b"ann", b"other");
+        set("ann", b"other");
         assert_eq!(get("ann"), Some(b"other".to_vec()));
-        hints.set(b"ann", &[0; 600]);
+        set("ann", &[0; 600]);
         assert_eq!(get("ann"), None);
         for user in 0..500_000 {
-            hints.set(format!("user{user}").as_bytes(), b"x");
+            set(&format!("user{user}"), b"x");
         }
         assert_eq!(get("user499999"), Some(b"x".to_vec()));
     }

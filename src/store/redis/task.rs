@@ -20,6 +20,8 @@ pub struct Task {
     pub parked: u32,
     /// The user.
     pub user: Word<Asked>,
+    /// The user's hash among the hints.
+    pub hash: u64,
     /// Which of the batch's entries: a part of [`Parked::order`].
     pub entries: Range<usize>,
     /// The record that was seen last, which the commands have been applied to.
@@ -68,8 +70,8 @@ pub struct Redirect {
 pub struct Parked {
     /// The batch.
     pub batch: Batch,
-    /// Its entries' places, those of one user side by side and in the order in which they came.
-    pub order: Vec<u32>,
+    /// Its entries' places and their users' hashes, those of one user side by side and in the order in which they came.
+    pub order: Vec<(u64, u32)>,
     /// Its tasks.
     pub tasks: Vec<u32>,
     /// How many of them are not done.
@@ -82,19 +84,22 @@ pub struct Parked {
 
 impl Parked {
     /// Puts the entries of each user side by side.
-    pub fn sort(&mut self) {
+    pub fn sort(&mut self, hash: impl Fn(&[u8]) -> u64) {
         let Self { batch, order, .. } = self;
         let user = |i: u32| batch.arena.get(batch.entries[i as usize].command.user);
         order.clear();
-        order.extend(0..batch.entries.len() as u32);
-        order.sort_unstable_by(|&a, &b| user(a).cmp(user(b)).then(a.cmp(&b)));
+        order.extend((0..batch.entries.len() as u32).map(|i| (hash(user(i)), i)));
+        // Two users may have one hash.
+        order.sort_unstable_by(|(a, i), (b, j)| a.cmp(b).then_with(|| user(*i).cmp(user(*j))).then(i.cmp(j)));
     }
 
     /// The entries of the user whose first stands at `from` in the order.
     pub fn group(&self, from: usize) -> Range<usize> {
-        let user = |at: usize| self.batch.arena.get(self.batch.entries[self.order[at] as usize].command.user);
+        let user =
+            |at: usize| self.batch.arena.get(self.batch.entries[self.order[at].1 as usize].command.user);
+        let is_same = |at: usize| self.order[at].0 == self.order[from].0 && user(at) == user(from);
         let mut to = from + 1;
-        while to < self.order.len() && user(to) == user(from) {
+        while to < self.order.len() && is_same(to) {
             to += 1;
         }
         from..to
@@ -110,14 +115,16 @@ impl Task {
         };
         let Batch { arena, entries, findings, .. } = &mut parked.batch;
         let mut changes = false;
-        for &i in &parked.order[self.entries.clone()] {
+        for &(_, i) in &parked.order[self.entries.clone()] {
             let entry = &mut entries[i as usize];
             entry.outcome = account.apply(now, policy, &entry.command, arena, findings);
             changes |= entry.outcome.change != Change::None;
         }
         if !changes {
             // They will be found to have run out again, and counted when that is written.
-            self.entries.clone().for_each(|at| entries[parked.order[at] as usize].outcome.notes.expired = 0);
+            self.entries
+                .clone()
+                .for_each(|at| entries[parked.order[at].1 as usize].outcome.notes.expired = 0);
         }
         self.new.clear();
         self.keep = Millis::ZERO;
@@ -138,7 +145,7 @@ impl Task {
     /// that are.
     pub fn fail(&self, parked: &mut Parked, now: Timestamp, policy: &Policy, local: Option<&Local>) -> usize {
         let Batch { arena, entries, findings, .. } = &mut parked.batch;
-        for &i in &parked.order[self.entries.clone()] {
+        for &(_, i) in &parked.order[self.entries.clone()] {
             let entry = &mut entries[i as usize];
             entry.outcome = local.map_or(Outcome::default(), |local| {
                 local.change(now, policy, arena.get(self.user), |account, policy| {

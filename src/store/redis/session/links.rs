@@ -54,14 +54,23 @@ impl RedisSession {
     pub(super) fn read(&mut self, now: Now, node: NodeId, registry: &mut dyn Registry) {
         let Some(mut link) = self.take_link(node) else { return };
         let done = link.read(|link, pending, reply| match pending {
-            Pending::Task(id, sent) => self.answer(now, id, sent, reply, node),
+            Pending::Task(id, sent) => self.answer(now, id, sent, reply, link),
             Pending::Time(asked) => link.set_time(asked, now.at, reply),
             Pending::Asking => Ok(()),
         });
-        // What is to be written may have waited for this.
-        match done.and_then(|()| link.flush(registry)) {
-            Ok(()) => *self.slot(node) = Slot::Open(link),
+        match done {
+            Ok(()) => {
+                *self.slot(node) = Slot::Open(link);
+                // There may be space to write.
+                self.has_to_flush(node);
+            }
             Err(Broken) => self.lost(*link, node, registry),
+        }
+    }
+
+    pub(super) fn has_to_flush(&mut self, node: NodeId) {
+        if !self.unsent.contains(&node) {
+            self.unsent.push(node);
         }
     }
 

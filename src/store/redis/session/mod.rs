@@ -137,7 +137,7 @@ impl RedisSession {
         });
         let mut parked = std::mem::take(&mut self.parked[id as usize]);
         std::mem::swap(&mut parked.batch, batch);
-        parked.sort();
+        parked.sort(|user| self.shared.hints.hash(user));
         parked.tasks.clear();
         parked.deadline = now.steady + self.shared.timeout;
         parked.batch.awaited.resize(parked.batch.entries.len(), true);
@@ -145,14 +145,15 @@ impl RedisSession {
         while from < parked.order.len() {
             let entries = parked.group(from);
             from = entries.end;
-            let user = parked.batch.entries[parked.order[entries.start] as usize].command.user;
+            let (hash, first) = parked.order[entries.start];
+            let user = parked.batch.entries[first as usize].command.user;
             let task = self.new_task();
             let Task { old, .. } = &mut self.tasks[task as usize];
-            self.shared.hints.get(parked.batch.arena.get(user), old);
+            self.shared.hints.get(hash, parked.batch.arena.get(user), old);
             let old = std::mem::take(old);
             let new = std::mem::take(&mut self.tasks[task as usize].new);
             self.tasks[task as usize] =
-                Task { parked: id, user, entries, old, new, place: Place::Waiting, ..Task::default() };
+                Task { parked: id, user, hash, entries, old, new, place: Place::Waiting, ..Task::default() };
             parked.tasks.push(task);
         }
         parked.left = parked.tasks.len();
@@ -258,9 +259,8 @@ impl Session for RedisSession {
     }
 
     fn ready(&mut self, now: Timestamp, key: u32, registry: &mut dyn Registry) {
-        let now = Now::new(now);
-        self.read(now, key, registry);
-        self.go_on(now, registry);
+        // What is to be sent now goes with what the turn adds to it, or in `complete`.
+        self.read(Now::new(now), key, registry);
     }
 
     fn complete(&mut self, now: Timestamp, registry: &mut dyn Registry) -> Option<Batch> {

@@ -7,10 +7,10 @@ use super::{MOMENT, MOST_OWED, MOST_TRIES, Now, RedisSession, Slot};
 use crate::codec::resp::{self, Reply};
 use crate::store::redis::cluster::{Refused, refused};
 use crate::store::redis::counters::Count;
-use crate::store::redis::link::{Broken, Pending};
-use crate::store::redis::script;
+use crate::store::redis::link::{Broken, Link, Pending};
+use crate::store::redis::script::{self, Exchange};
 use crate::store::redis::shared::{NodeId, Route, Shared};
-use crate::store::redis::task::{Place, Redirect};
+use crate::store::redis::task::{Place, Redirect, Task};
 use crate::streams::account::Policy;
 use crate::time::Millis;
 
@@ -35,7 +35,7 @@ impl RedisSession {
         let is_down = self.is_down(node);
         match self.slot(node) {
             Slot::Open(link) if link.owes() >= MOST_OWED => self.fail(now, id),
-            Slot::Open(link) if link.engine_now(now.at).is_some() => self.send(now, id, node),
+            Slot::Open(link) if link.has_clock() => self.send(now, id, node),
             // It is being connected, or asked for the time: then this is looked at again.
             Slot::Open(_) => self.wait(id),
             _ if is_down => {
@@ -103,21 +103,22 @@ impl RedisSession {
             resp::command(&[b"ASKING"], link.out());
             link.expect(Pending::Asking);
         }
-        script::compare_and_set(&self.shared.prefix, user, &task.old, &task.new, task.keep, link.out());
+        let Task { old, new, keep, .. } = &*task;
+        let exchange = Exchange { prefix: &self.shared.prefix, user, old, new, keep: *keep };
+        let knows = std::mem::replace(&mut link.knows_script, true);
+        script::compare_and_set(&exchange, knows, link.out());
         link.expect(Pending::Task(id, now.at));
         link.used_at = now.steady;
         // The next batch goes on from there; if this one loses its race, that one does too, and learns of it.
         if task.old != task.new {
-            self.shared.hints.set(user, &task.new);
+            self.shared.hints.set(task.hash, user, &task.new);
         }
         if task.tries > 0 {
             self.counters.bump(Count::Retries);
         }
         task.tries += 1;
         task.place = Place::Sent(node);
-        if !self.unsent.contains(&node) {
-            self.unsent.push(node);
-        }
+        self.has_to_flush(node);
     }
 
     /// Gives a task up.
@@ -138,7 +139,7 @@ impl RedisSession {
         let parked_id = task.parked;
         let parked = &mut self.parked[parked_id as usize];
         for at in task.entries.clone() {
-            parked.batch.awaited[parked.order[at] as usize] = false;
+            parked.batch.awaited[parked.order[at].1 as usize] = false;
         }
         parked.left -= 1;
         if parked.left == 0 {
@@ -156,7 +157,7 @@ impl RedisSession {
         id: u32,
         sent: Instant,
         reply: Reply,
-        node: NodeId,
+        link: &mut Link,
     ) -> Result<(), Broken> {
         self.counters.round_trip(now.at.saturating_duration_since(sent));
         let task = &mut self.tasks[id as usize];
@@ -169,11 +170,11 @@ impl RedisSession {
                 task.old.extend_from_slice(there);
                 (task.is_applied, task.is_unsure) = (false, false);
                 let user = self.parked[task.parked as usize].batch.arena.get(task.user);
-                self.shared.hints.set(user, there);
+                self.shared.hints.set(task.hash, user, there);
                 self.counters.bump(count);
                 self.wait(id);
             }
-            Reply::Error(error) => return self.refused(now, id, error, node),
+            Reply::Error(error) => return self.refused(now, id, error, link),
             _ => return Err(Broken),
         }
         Ok(())
@@ -190,8 +191,8 @@ impl RedisSession {
     }
 
     /// The engine has answered with an error: the compare-and-set was not carried out.
-    pub(super) fn refused(&mut self, now: Now, id: u32, error: &[u8], node: NodeId) -> Result<(), Broken> {
-        let Some(asked) = self.map.nodes.get(node as usize).map(|node| node.addresses[0].clone()) else {
+    pub(super) fn refused(&mut self, now: Now, id: u32, error: &[u8], link: &mut Link) -> Result<(), Broken> {
+        let Some(asked) = self.map.nodes.get(link.node as usize).map(|node| node.addresses[0].clone()) else {
             return Err(Broken);
         };
         let (target, asking) = match refused(error, &asked) {
@@ -208,6 +209,11 @@ impl RedisSession {
             Refused::Elsewhere => {
                 self.wait(id);
                 return Err(Broken);
+            }
+            Refused::NoScript => {
+                link.knows_script = false;
+                self.wait(id);
+                return Ok(());
             }
             Refused::Never => {
                 self.counters.bump(Count::Errors);

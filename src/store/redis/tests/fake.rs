@@ -36,10 +36,15 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The command's name.
+    /// The command's name; that of a script by its hash is `EVAL` too.
     pub fn is(&self, name: &str) -> bool {
-        self.words[0] == name.as_bytes()
+        self::name(self.words) == name
     }
+}
+
+fn name(words: &[Vec<u8>]) -> String {
+    let name = String::from_utf8_lossy(&words[0]).into_owned();
+    if name == "EVALSHA" { "EVAL".into() } else { name }
 }
 
 type Rule = Box<dyn FnMut(&Call) -> Act + Send>;
@@ -49,6 +54,7 @@ struct State {
     rule: Rule,
     calls: HashMap<String, usize>,
     connections: usize,
+    knows_script: bool,
     slots: Option<String>,
 }
 
@@ -74,6 +80,7 @@ impl Fake {
             rule: Box::new(rule),
             calls: HashMap::new(),
             connections: 0,
+            knows_script: false,
             slots: None,
         };
         let fake = Self { port, state: Arc::new(Mutex::new(state)) };
@@ -99,6 +106,11 @@ impl Fake {
     /// From now on it does otherwise.
     pub fn set_rule(&self, rule: impl FnMut(&Call) -> Act + Send + 'static) {
         self.state.lock().unwrap().rule = Box::new(rule);
+    }
+
+    /// It forgets its scripts.
+    pub fn forget_scripts(&self) {
+        self.state.lock().unwrap().knows_script = false;
     }
 
     /// How often it was asked this.
@@ -136,7 +148,7 @@ impl Fake {
     /// None closes the connection.
     fn answer(&self, words: &[Vec<u8>]) -> Option<Vec<u8>> {
         let mut state = self.state.lock().unwrap();
-        let calls = state.calls.entry(String::from_utf8_lossy(&words[0]).into()).or_default();
+        let calls = state.calls.entry(name(words)).or_default();
         *calls += 1;
         let call = Call { before: *calls - 1, words };
         match (state.rule)(&call) {
@@ -169,7 +181,9 @@ impl State {
                 Some(slots) => slots.clone().into(),
                 None => b"-ERR This instance has cluster support disabled\r\n".to_vec(),
             },
-            b"EVAL" => {
+            b"EVALSHA" if !self.knows_script => b"-NOSCRIPT No matching script.\r\n".to_vec(),
+            b"EVAL" | b"EVALSHA" => {
+                self.knows_script = true;
                 let [_, _, _, key, old, new, _] = words else { return b"-ERR words\r\n".to_vec() };
                 let there = self.records.get(key).cloned().unwrap_or_default();
                 if there != *old {

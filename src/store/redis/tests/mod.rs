@@ -232,6 +232,19 @@ fn a_server_that_has_become_a_replica_is_left() {
 }
 
 #[test]
+fn a_server_that_has_forgotten_the_script_is_sent_it_again() {
+    let fake = Fake::new();
+    let store = patient(&fake.url());
+    let mut worker = Worker::new(&store);
+    assert_eq!(worker.one("ann", "a", START), Verdict::Started);
+    fake.forget_scripts();
+    let commands = [("ann", "a", BEAT), ("bob", "b", START), ("joe", "c", START)];
+    assert_eq!(worker.run(&commands), [(Verdict::Renewed, 1), (Verdict::Started, 1), (Verdict::Started, 1)]);
+    assert_eq!(fake.asked("EVAL"), 7, "one before, three in vain, and three again");
+    assert_eq!(fake.connections(), 2, "the connector's, and the session's");
+}
+
+#[test]
 fn of_several_addresses_the_master_is_found() {
     let replica =
         Fake::with(
