@@ -6,10 +6,11 @@
 //! compare ─▶ pair ─▶ load ══requests══▶ process     two binaries, by turns: faster, slower, or cannot tell
 //! scale ─▶ load ══requests══▶ process               the same at a million users and thousands of connections
 //! journal ─▶ pair, scale, load                      a directory beside memory, a start with a full one, its size
+//! redis ─▶ pair, load, delay                        an engine beside memory, and one that is far away
 //! ```
 //!
 //! Read it in this order: `spread`, `timing`, `micro`; `requests`, `load`, `bare`, `process`, `pair`, `whole`, `compare`,
-//! `scale`, `journal`.
+//! `scale`, `journal`, `delay`, `redis`.
 //!
 //! *Invariant:* a slow machine gets slow figures, not a failure.
 
@@ -37,6 +38,10 @@ mod scale;
 
 mod journal;
 
+mod delay;
+
+mod redis;
+
 use std::io;
 use std::process::ExitCode;
 
@@ -55,7 +60,7 @@ impl Effort {
 }
 
 const USAGE: &str = "\
-usage: cargo bench [-- [micro] [whole] [scale] [journal] [--quick]]
+usage: cargo bench [-- [micro] [whole] [scale] [journal] [redis] [--quick]]
        cargo bench -- compare OLD NEW [--quick] [-- FLAGS]    OLD, NEW: binaries; FLAGS: for both servers";
 
 fn main() -> ExitCode {
@@ -79,7 +84,7 @@ fn main() -> ExitCode {
     match parts[..] {
         ["compare", old, new] => report(compare::run(effort, old, new, for_servers)),
         _ if end < args.len()
-            || parts.iter().any(|part| !["micro", "whole", "scale", "journal"].contains(part)) =>
+            || parts.iter().any(|part| !["micro", "whole", "scale", "journal", "redis"].contains(part)) =>
         {
             usage()
         }
@@ -111,6 +116,9 @@ fn run(effort: Effort, parts: &[&str]) -> io::Result<()> {
     }
     if wanted("journal") {
         journal::run(effort)?;
+    }
+    if wanted("redis") {
+        redis::run(effort)?;
     }
     Ok(())
 }

@@ -31,13 +31,13 @@ impl Cores {
         if cores.into_iter().all(can) { self } else { ANY }
     }
 
-    /// Moves this process to where the load is to be.
+    /// Moves this process to where the load is to be, or lets it go again.
     pub fn pin_load(self) {
-        let Some([_, core]) = self.0 else { return };
+        let cores = self.0.map_or("0-1023".into(), |[_, core]| core.to_string());
         let mut taskset = Command::new("taskset");
-        taskset.args(["-c", "-p", &core.to_string(), &std::process::id().to_string()]);
+        taskset.args(["-c", "-p", &cores, &std::process::id().to_string()]);
         // Whether that can be done has been tried before.
-        let _ = taskset.stdout(Stdio::null()).status();
+        let _ = taskset.stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 
     /// Whether the load has a core to itself, and can wait by looking again and again: the server then never pays for
@@ -83,8 +83,8 @@ impl Process {
     /// The same of any build, the file `program`; what it writes to standard output goes to `log`.
     pub fn of(program: &str, cores: Cores, flags: &[&str], log: impl Into<Stdio>) -> io::Result<Self> {
         let mut command = cores.command(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--limit", "3"]);
-        for (flag, value) in [("--admin", "127.0.0.1:0"), ("--log", "off")] {
+        command.args(["serve", "--listen", "127.0.0.1:0", "--limit", "3"]);
+        for (flag, value) in [("--workers", "1"), ("--admin", "127.0.0.1:0"), ("--log", "off")] {
             if !flags.contains(&flag) {
                 command.args([flag, value]);
             }
@@ -115,17 +115,8 @@ impl Process {
     }
 
     /// Seconds that its threads have run so far.
-    ///
-    /// Of `/proc/PID/task/TID/schedstat` the first number, in nanoseconds; `/proc/PID/stat` counts the same in
-    /// hundredths of a second. Not a number where there is no `/proc`.
     pub fn cpu_seconds(&self) -> f64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        let Ok(tasks) = tasks else { return f64::NAN };
-        let nanos = tasks.flatten().filter_map(|task| {
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split_ascii_whitespace().next()?.parse::<f64>().ok()
-        });
-        nanos.sum::<f64>() / 1e9
+        cpu_seconds(self.child.id())
     }
 
     /// Bytes of memory that it holds. Not a number where there is no `/proc`.
@@ -151,6 +142,19 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Seconds that the threads of a process have run so far.
+///
+/// Of `/proc/PID/task/TID/schedstat` the first number, in nanoseconds; `/proc/PID/stat` counts the same in hundredths of a
+/// second. Not a number where there is no `/proc`.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return f64::NAN };
+    let nanos = tasks.flatten().filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse::<f64>().ok()
+    });
+    nanos.sum::<f64>() / 1e9
 }
 
 /// The first address in `listens on http://ADDRESS`; what is said before that line is passed on.
