@@ -221,7 +221,7 @@ impl RedisSession {
                 self.close(node, registry);
             }
             if self.tasks[task as usize].place != Place::Free {
-                self.counters.bump(Count::TimeOuts);
+                self.counters.add(Count::TimeOuts, self.tasks[task as usize].entries.len());
                 self.fail(now, task);
             }
         }

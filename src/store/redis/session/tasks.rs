@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::{MOMENT, MOST_OWED, MOST_TRIES, Now, RedisSession, Slot};
+use crate::codec::redis_url::Address;
 use crate::codec::resp::{self, Reply};
 use crate::store::redis::cluster::{Refused, refused};
 use crate::store::redis::counters::Count;
@@ -195,16 +196,15 @@ impl RedisSession {
         let Some(asked) = self.map.nodes.get(link.node as usize).map(|node| node.addresses[0].clone()) else {
             return Err(Broken);
         };
-        let (target, asking) = match refused(error, &asked) {
+        match refused(error, &asked) {
             Refused::Moved(target) => {
                 self.refresh();
-                (target, false)
+                self.redirect(now, id, target.as_ref(), false);
             }
-            Refused::Ask(target) => (target, true),
+            Refused::Ask(target) => self.redirect(now, id, target.as_ref(), true),
             Refused::Later => {
                 self.refresh();
                 self.wait_a_moment(now, id);
-                return Ok(());
             }
             Refused::Elsewhere => {
                 self.wait(id);
@@ -213,23 +213,25 @@ impl RedisSession {
             Refused::NoScript => {
                 link.knows_script = false;
                 self.wait(id);
-                return Ok(());
             }
             Refused::Never => {
                 self.counters.bump(Count::Errors);
                 self.fail(now, id);
-                return Ok(());
             }
-        };
+        }
+        Ok(())
+    }
+
+    /// The engine has named another node for a task.
+    fn redirect(&mut self, now: Now, id: u32, target: Option<&Address>, asking: bool) {
         self.counters.bump(Count::Redirects);
         match target {
             Some(target) => {
-                let node = self.shared.node(&target);
+                let node = self.shared.node(target);
                 self.tasks[id as usize].redirect = Some(Redirect { node, asking });
                 self.wait(id);
             }
             None => self.wait_a_moment(now, id),
         }
-        Ok(())
     }
 }

@@ -14,7 +14,7 @@ use fake::{Act, Fake};
 use super::{Redis, Settings};
 use crate::codec::redis_url::Url;
 use crate::codec::resp;
-use crate::store::{Interest, Registry, Session, Store, Submitted};
+use crate::store::{Interest, Registry, Session, Store, Submitted, Value};
 use crate::streams::account::{Account, Policy};
 use crate::streams::batch::{Action, Batch, Command, Replace, Verdict};
 use crate::time::{Millis, Timestamp};
@@ -396,6 +396,63 @@ fn while_a_node_is_down_commands_are_refused_at_once_and_its_probe_is_no_command
     fake.set_rule(|_| Act::Normal);
     worker.until("it is up again", || store.is_up());
     assert_eq!(worker.surely("ann", "a", BEAT), Verdict::Renewed);
+}
+
+/// What a store has counted, by the middle of the family's name; of a distribution, how many there are.
+fn counted(store: &Redis) -> impl Fn(&str) -> u64 {
+    let measures = store.measures();
+    move |name| {
+        let is =
+            |family: &str| family.trim_start_matches("streamer_store_").trim_end_matches("_total") == name;
+        let value = |measure: &crate::store::Measure| match &measure.value {
+            Value::Counter(n) | Value::Gauge(n) => *n,
+            Value::Histogram { counts, .. } => counts.iter().sum(),
+        };
+        measures.iter().filter(|measure| is(measure.family)).map(value).sum()
+    }
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let (a, b) = (Fake::new(), Fake::new());
+    cluster(&a, &b);
+    // Time enough for a loaded machine, and not too much to wait for.
+    let open = || store(&a.url(), Duration::from_millis(1500), false);
+    let (here, there) = (open(), open());
+    let (mut worker, mut other) = (Worker::new(&here), Worker::new(&there));
+    assert_eq!(worker.surely("joe", "x", START), Verdict::Started);
+    // Joe's record is not known there; and then it is another than was seen here last.
+    assert_eq!(other.surely("joe", "x", BEAT), Verdict::Renewed);
+    assert_eq!(worker.one("joe", "x", Action::End), Verdict::Ended);
+    let (mine, theirs) = (counted(&here), counted(&there));
+    assert_eq!((theirs("misses"), theirs("conflicts"), theirs("retries")), (1, 0, 1));
+    assert_eq!((mine("misses"), mine("conflicts"), mine("retries")), (0, 1, 1));
+    assert_eq!((mine("round_trip_seconds"), mine("refreshes"), mine("node_up")), (3, 1, 2));
+
+    let to = format!("-MOVED 1 127.0.0.1:{}\r\n", b.port);
+    a.set_rule(move |call| if call.is("EVAL") { Act::Say(to.clone()) } else { Act::Normal });
+    assert_eq!(worker.one("dan", "x", START), Verdict::Started);
+    let now = counted(&here);
+    assert_eq!((now("redirects"), now("retries"), now("round_trip_seconds")), (1, 2, 5));
+    worker.until("the map was asked for again", || counted(&here)("refreshes") == 2);
+
+    a.set_rule(|call| if call.is("EVAL") { Act::Say("-OOM no memory\r\n".into()) } else { Act::Normal });
+    let commands = [("joe", "x", BEAT), ("joe", "x", Action::Look)];
+    assert_eq!(worker.run(&commands), [(Verdict::Unavailable, 0); 2]);
+    a.set_rule(|call| if call.is("EVAL") { Act::Say("$1\r\n?\r\n".into()) } else { Act::Normal });
+    assert_eq!(worker.one("joe", "x", BEAT), Verdict::Unavailable);
+    let now = counted(&here);
+    assert_eq!((now("errors"), now("corrupt"), now("unavailable"), now("timeouts")), (1, 1, 3, 0));
+
+    let lost = now("disconnects");
+    a.set_rule(|_| Act::Silence);
+    // Joe's record cannot be read, so this is about another user.
+    assert_eq!(worker.run(&[("amy", "x", START), ("amy", "x", BEAT)]), [(Verdict::Unavailable, 0); 2]);
+    let now = counted(&here);
+    assert_eq!((now("timeouts"), now("unavailable"), now("disconnects")), (2, 5, lost + 1));
+    a.set_rule(|_| Act::Close);
+    worker.until("the node is down", || counted(&here)("node_up") == 1);
+    assert!(!here.is_up());
 }
 
 #[test]
