@@ -168,12 +168,21 @@ impl Lane {
         let done = self.retry(files);
         match &done {
             Ok(bytes) => files.wrote(*bytes),
-            Err(error) => {
-                let _writer = self.writer();
-                self.fail(files, error);
-            }
+            Err(error) => self.give_up(files, error),
         }
         done.map(drop)
+    }
+
+    /// Tells the turns that wait that they are not on the disk, and may not get there.
+    pub fn give_up(&self, files: &Files, error: &io::Error) {
+        let writer = self.writer();
+        let before = self.failed.swap(writer.turns(), Release);
+        let is_news = before < writer.turns();
+        self.fail(files, error);
+        drop(writer);
+        if is_news {
+            self.waker.wake_by_ref();
+        }
     }
 
     fn retry(&self, files: &Files) -> io::Result<usize> {
@@ -213,22 +222,19 @@ impl Lane {
         let begun = Instant::now();
         let synced = syncing.medium.sync();
         let turn = syncing.turn;
-        let mut writer = self.writer();
         match &synced {
             Ok(()) => {
                 files.synced(begun.elapsed());
-                writer.end_sync(syncing);
+                self.writer().end_sync(syncing);
                 self.synced.store(turn, Release);
+                self.recover(files);
+                self.waker.wake_by_ref();
             }
             Err(error) => {
-                writer.fail_sync(&syncing);
-                self.failed.store(writer.turns(), Release);
-                self.fail(files, error);
+                self.writer().fail_sync(&syncing);
+                self.give_up(files, error);
             }
         }
-        drop(writer);
-        self.recover(files);
-        self.waker.wake_by_ref();
         synced
     }
 

@@ -54,7 +54,7 @@ use super::memory::{Memory, Recorder};
 use super::{Census, Measure, Registry, Session, Store, Submitted, Swept};
 use crate::streams::account::{Account, Policy};
 use crate::streams::batch::Batch;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 use directory::{Directory, Disk};
 use files::Files;
@@ -66,6 +66,8 @@ use writer::Writer;
 
 /// So many turns of a worker may wait for the disk; past it changes are refused.
 const MAX_PENDING: usize = 1024;
+/// So long they wait: a disk that does not answer in that time has failed.
+const PATIENCE: Millis = Millis::from_secs(10);
 
 /// When a change is on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -215,12 +217,20 @@ impl Recorder for Recording<'_> {
     }
 }
 
+/// A turn that waits for the disk.
+struct Pending {
+    turn: u64,
+    /// That of its batch.
+    ticket: u32,
+    since: Timestamp,
+}
+
 /// A worker's session.
 struct InJournal {
     journal: Arc<Journal>,
     lane: Arc<Lane>,
-    /// The turns that wait for the disk, and the tickets of their batches.
-    pending: VecDeque<(u64, u32)>,
+    /// The turns that wait for the disk.
+    pending: VecDeque<Pending>,
     syncer: Option<JoinHandle<()>>,
 }
 
@@ -248,15 +258,27 @@ impl Session for InJournal {
         match turn {
             Some(turn) if *sync == SyncPolicy::Always && batch.has_full_change() => {
                 self.lane.want_sync();
-                self.pending.push_back((turn, batch.ticket));
+                self.pending.push_back(Pending { turn, ticket: batch.ticket, since: now });
                 Submitted::Pending
             }
             _ => Submitted::Done,
         }
     }
 
+    fn complete(&mut self, now: Timestamp, _registry: &mut dyn Registry) -> Option<Batch> {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            let error = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
+            self.lane.give_up(&self.journal.files, &error);
+        }
+        None
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.pending.front().map(|pending| pending.since + PATIENCE)
+    }
+
     fn kept(&mut self) -> Option<(u32, bool)> {
-        let (turn, ticket) = *self.pending.front()?;
+        let Pending { turn, ticket, .. } = *self.pending.front()?;
         let kept = self.lane.is_kept(turn)?;
         self.pending.pop_front();
         Some((ticket, kept))

@@ -14,6 +14,10 @@ struct Faults {
     writes: AtomicBool,
     syncs: AtomicBool,
     truncates: AtomicBool,
+    /// Syncs do not return.
+    hangs: AtomicBool,
+    /// How many syncs have begun.
+    begun: AtomicUsize,
     creates: AtomicBool,
     /// How many writes there were to a file whose sync had failed.
     misplaced: AtomicUsize,
@@ -72,6 +76,10 @@ impl Medium for BadFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.faults.begun.fetch_add(1, Relaxed);
+        while self.faults.hangs.load(Relaxed) {
+            std::thread::yield_now();
+        }
         let synced = Faults::check(&self.faults.syncs).and_then(|()| self.medium.sync());
         self.failed.fetch_or(synced.is_err(), Relaxed);
         synced
@@ -180,6 +188,50 @@ fn a_sync_that_fails_when_no_new_file_can_be_had() {
         faults.creates.store(false, Relaxed);
     };
     check(SyncPolicy::Always, fail, mend);
+}
+
+/// A client of whose first start the sync hangs.
+fn hanging(temp: &Temp) -> (Arc<Journal>, Arc<Faults>, Client) {
+    let (journal, faults) = open_bad(temp, SyncPolicy::Always);
+    let mut client = Client::new(&journal);
+    let begun = faults.begun.load(Relaxed);
+    faults.hangs.store(true, Relaxed);
+    assert_eq!(client.submit(NOW, &[("ann", "a", START)]).1, Submitted::Pending);
+    while faults.begun.load(Relaxed) == begun {
+        std::thread::yield_now();
+    }
+    (journal, faults, client)
+}
+
+#[test]
+fn what_is_written_and_waits_is_given_up_when_no_more_can_be_written() {
+    let temp = Temp::new();
+    let (journal, faults, mut client) = hanging(&temp);
+    assert_eq!(client.submit(NOW, &[("ann", "b", START)]).1, Submitted::Pending);
+    faults.writes.store(true, Relaxed);
+    assert_eq!(client.one(NOW, "ann", "c", START), (Unavailable, 0));
+    faults.hangs.store(false, Relaxed);
+    assert!(client.is_kept(), "the first is on the disk");
+    assert!(!client.is_kept(), "the second is not, as long as the disk is full");
+    faults.writes.store(false, Relaxed);
+    wait_for(&journal, true);
+    assert_eq!(client.one(NOW, "ann", "b", START), (Renewed, 3), "all had been made after all");
+}
+
+#[test]
+fn a_disk_that_does_not_answer_has_failed() {
+    let temp = Temp::new();
+    let (journal, faults, mut client) = hanging(&temp);
+    let (due, early) = (NOW + PATIENCE, NOW + Millis::from_millis(PATIENCE.millis() - 1));
+    assert_eq!(client.session.deadline(), Some(due));
+    assert!(client.session.complete(early, &mut NoSockets).is_none() && client.session.kept().is_none());
+    assert!(client.session.complete(due, &mut NoSockets).is_none() && !client.is_kept());
+    assert_eq!((client.session.deadline(), journal.is_up()), (None, false));
+    assert_eq!(client.one(due, "ann", "b", START), (Unavailable, 0));
+    assert_eq!(client.one(due, "ann", "b", Action::Look), (Info, 1));
+    faults.hangs.store(false, Relaxed);
+    wait_for(&journal, true);
+    assert_eq!(client.one(due, "ann", "a", START), (Renewed, 1));
 }
 
 #[test]

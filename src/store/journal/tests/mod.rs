@@ -84,8 +84,11 @@ impl Wake for Woken {
 
 impl Woken {
     fn wait(&self) {
-        let woken = self.1.wait_while(self.0.lock().unwrap(), |woken| !*woken);
-        *woken.unwrap() = false;
+        let patience = std::time::Duration::from_secs(60);
+        let woken = self.1.wait_timeout_while(self.0.lock().unwrap(), patience, |woken| !*woken);
+        let (mut woken, waited) = woken.unwrap();
+        assert!(!waited.timed_out(), "nothing wakes the worker");
+        *woken = false;
     }
 }
 
@@ -102,13 +105,18 @@ impl Client {
         Self { session, woken }
     }
 
-    fn turn(&mut self, now: Timestamp, commands: &[(&str, &str, Action)]) -> (Batch, Submitted) {
+    fn submit(&mut self, now: Timestamp, commands: &[(&str, &str, Action)]) -> (Batch, Submitted) {
         let mut batch = Batch::default();
         for (user, key, action) in commands {
             let (user, key) = (batch.arena.add(user.as_bytes()), batch.arena.add(key.as_bytes()));
             batch.push(Command { user, key, limit: 3, action: *action });
         }
         let submitted = self.session.submit(now, &mut batch, &mut NoSockets);
+        (batch, submitted)
+    }
+
+    fn turn(&mut self, now: Timestamp, commands: &[(&str, &str, Action)]) -> (Batch, Submitted) {
+        let (mut batch, submitted) = self.submit(now, commands);
         if submitted == Submitted::Pending && !self.is_kept() {
             batch.refuse_changes();
         }
@@ -118,10 +126,10 @@ impl Client {
     /// Waits until it is known.
     fn is_kept(&mut self) -> bool {
         loop {
-            self.woken.wait();
             if let Some((_, kept)) = self.session.kept() {
                 return kept;
             }
+            self.woken.wait();
         }
     }
 
