@@ -54,6 +54,7 @@ pub mod history;
 pub mod page;
 
 use core::net::SocketAddr;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::template::Template;
@@ -103,8 +104,8 @@ pub struct Settings {
 
 /// Says whether requests should be sent here: not while stopping, nor while the store is away.
 pub trait Readiness: Send + Sync {
-    /// Now.
-    fn is_ready(&self) -> bool;
+    /// Why not, in a sentence that says what to do; None when they should.
+    fn trouble(&self) -> Option<Cow<'static, str>>;
 }
 
 /// Puts `view` together from what was observed.

@@ -51,8 +51,6 @@ pub enum Problem {
     ContentCoding(Accept),
     /// The body is wrong.
     Body(BodyError),
-    /// The server is about to stop.
-    Stopping,
     /// The observer has too much to do, or has gone.
     Unobserved,
 }
@@ -63,7 +61,7 @@ impl Problem {
         match self {
             Self::Framing(refusal) => refusal.status(),
             Self::Late { .. } => Status::RequestTimeout,
-            Self::NoCapacity | Self::Stopping | Self::Unobserved => Status::ServiceUnavailable,
+            Self::NoCapacity | Self::Unobserved => Status::ServiceUnavailable,
             Self::NoPath => Status::NotFound,
             Self::Method(_) => Status::MethodNotAllowed,
             Self::UnknownMethod => Status::NotImplemented,
@@ -120,7 +118,6 @@ impl Problem {
             Self::MediaType(_) => "The body has to be JSON; send `Content-Type: application/json`.",
             Self::ContentCoding(_) => "The body has a content coding; send it as plain JSON.",
             Self::Body(error) => return body_detail(error, out),
-            Self::Stopping => "The server is stopping, or cannot reach its store; try another one.",
             Self::Unobserved => "This page could not be put together in time; try again in a second.",
         };
         out.extend_from_slice(text.as_bytes());
@@ -238,7 +235,6 @@ mod tests {
             Problem::Body(BodyError::Time),
             Problem::Body(BodyError::State),
             Problem::Body(BodyError::Repeated("time")),
-            Problem::Stopping,
             Problem::Unobserved,
         ] {
             let mut out = Vec::new();

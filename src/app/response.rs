@@ -268,7 +268,6 @@ pub(super) fn reply(
 ) -> Status {
     match reply {
         Reply::Problem(problem) => return self::problem(start, problem),
-        Reply::Ready if !readiness.is_ready() => return self::problem(start, Problem::Stopping),
         Reply::Options(allow) => {
             let mut response = start.status(Status::NoContent);
             response.field("Allow", allow.as_bytes());
@@ -279,9 +278,11 @@ pub(super) fn reply(
             preflight(start, allow, texts.get(names));
             return Status::NoContent;
         }
-        Reply::Healthy | Reply::Ready => {
-            start.status(Status::Ok).body("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
-        }
+        Reply::Healthy => ok(start),
+        Reply::Ready => match readiness.trouble() {
+            Some(trouble) => return unready(start, &trouble),
+            None => ok(start),
+        },
         Reply::Page => {
             let mut response = start.status(Status::Ok);
             response.field("Content-Security-Policy", page::POLICY.as_bytes());
@@ -317,6 +318,22 @@ fn preflight(start: &mut ResponseStart, allow: &str, names: &[u8]) {
     response.without_body();
 }
 
+fn ok(start: &mut ResponseStart) {
+    start.status(Status::Ok).body("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
+}
+
+/// `trouble` says why, and what to do.
+fn unready(start: &mut ResponseStart, trouble: &str) -> Status {
+    let status = Status::ServiceUnavailable;
+    let mut response = start.status(status);
+    response.field("Retry-After", b"1");
+    response.body(problem::MEDIA_TYPE, |out| {
+        problem::begin(status, |out| json::write_inside(trouble.as_bytes(), out), out);
+        out.push(b'}');
+    });
+    status
+}
+
 fn problem(start: &mut ResponseStart, problem: Problem) -> Status {
     let status = problem.status();
     let mut response = start.status(status);
@@ -331,7 +348,7 @@ fn problem(start: &mut ResponseStart, problem: Problem) -> Status {
             let (name, media_types) = accept.field();
             response.field(name, media_types.as_bytes());
         }
-        Problem::NoCapacity | Problem::Stopping | Problem::Unobserved => {
+        Problem::NoCapacity | Problem::Unobserved => {
             response.field("Retry-After", b"1");
         }
         _ => {}

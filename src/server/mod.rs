@@ -96,6 +96,7 @@ impl Server {
     ///
     /// A sentence that says what is lacking, and why.
     pub fn start(config: Config, signals: Signals) -> Result<Self, String> {
+        begin_notices(&config);
         let (store, first) = stores::open(&config)?;
         Self::start_with(config, signals, store, &Clock::starting_at(first))
     }
@@ -106,6 +107,7 @@ impl Server {
     ///
     /// As there.
     pub fn start_over(config: Config, signals: Signals, store: Arc<dyn Store>) -> Result<Self, String> {
+        begin_notices(&config);
         Self::start_with(config, signals, store, &Clock::starting_at(Timestamp::BEGINNING))
     }
 
@@ -115,7 +117,6 @@ impl Server {
         store: Arc<dyn Store>,
         clock: &Clock,
     ) -> Result<Self, String> {
-        begin_notices(&config);
         let (credentials, said) = files::load(&config.credentials)?;
         let public = bind(config.listen, "--listen")?;
         let admin = config.admin.map(|admin| bind(admin, "--admin")).transpose()?;

@@ -107,7 +107,7 @@ impl Observer {
         let counted = self.counted();
         Snapshot {
             uptime: Millis::from_millis(self.started.elapsed().as_millis() as u64),
-            ready: self.shared.is_ready(),
+            ready: self.shared.trouble().is_none(),
             workers: self.recent.len(),
             store_name: store.describe(),
             store_is_up: store.is_up(),

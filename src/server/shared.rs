@@ -3,6 +3,7 @@
 //! *Invariant:* a lock here is taken per connection or per signal, never per request.
 
 use core::net::SocketAddr;
+use std::borrow::Cow;
 use std::net::TcpStream;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
@@ -134,8 +135,11 @@ impl Shared {
 }
 
 impl Readiness for Shared {
-    fn is_ready(&self) -> bool {
-        !self.has_reached(Stage::Draining) && self.store.is_up()
+    fn trouble(&self) -> Option<Cow<'static, str>> {
+        if self.has_reached(Stage::Draining) {
+            return Some("The server is stopping; try another one.".into());
+        }
+        self.store.trouble().map(Cow::from)
     }
 }
 

@@ -25,7 +25,7 @@ pub fn open(config: &Config) -> Result<(Arc<dyn Store>, Timestamp), String> {
     match &config.store {
         StoreKind::Memory => Ok((Arc::new(Memory::new(policy)), Timestamp::BEGINNING)),
         StoreKind::Dir(path) => {
-            let (journal, first) = Journal::open(path, policy, config.sync)?;
+            let (journal, first) = Journal::open(path, policy, config.sync, notice)?;
             // What reading it took.
             sys::release_memory();
             Ok((Arc::new(journal), first))

@@ -68,9 +68,15 @@ pub trait Store: Send + Sync {
     /// What the store holds, streams not yet found to have expired among it; None where only an engine far away knows.
     fn census(&self) -> Option<Census>;
 
-    /// Whether commands can be carried out now; `/readyz` says so.
+    /// Why no command, or none that changes anything, can be carried out now: a sentence that says what to do, for
+    /// `/readyz`. None while all can.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether all commands can be carried out now.
     fn is_up(&self) -> bool {
-        true
+        self.trouble().is_none()
     }
 
     /// What it is, for the greeting: `memory`, `dir:/var/lib/streamer`, an address without its password.

@@ -60,7 +60,7 @@ fn readyz_says_so_while_the_server_stops() {
     // More than once, so that each worker has its turn.
     for _ in 0..6 {
         let answer = server.look("/readyz");
-        let problem = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The server is stopping, or cannot reach its store; try another one."}"#;
+        let problem = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The server is stopping; try another one."}"#;
         assert_eq!((answer.status, &*answer.body), (503, problem));
         assert!(answer.field("retry-after") == Some("1") && answer.closes(), "{answer:?}");
     }

@@ -31,7 +31,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0.0).status();
+        let _ = Command::new("umount").arg(&self.0.0).output();
     }
 }
 
@@ -120,12 +120,60 @@ fn a_directory_that_is_deleted_is_noticed() {
     assert_eq!(server.call("ann", "POST /?id=V", "").status, 201);
     fs::remove_dir_all(&path).unwrap();
     assert_eq!(server.call("ann", "POST /?id=W", "").status, 503);
-    server.process.stderr.line("cannot write to");
+    is_told_astray(&server);
     fs::create_dir(&path).unwrap();
+    fs::write(format!("{path}/control"), "").unwrap();
     assert_eq!(server.call("ann", "POST /?id=W", "").status, 503, "what it held is not in there");
     assert_eq!(server.call("ann", "GET /", "").status, 200);
-    drop(server);
+    let ended = server.stop();
+    assert_eq!(ended.stderr.matches("503").count(), 1, "it is told once: {}", ended.stderr);
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "nothing was written into another directory");
     assert_eq!(start(&path).call("ann", "POST /?id=W", "").status, 201);
+}
+
+/// That a server which nobody asks anything notices that its directory has gone, and tells what to do.
+#[track_caller]
+fn is_told_astray(server: &Server) {
+    const WHAT_TO_DO: &str = "was deleted, moved or unmounted; put it back, or start the server anew, which goes on \
+                              with what is there then; changes are answered 503 until it can be written again";
+    server.process.stderr.line(WHAT_TO_DO);
+    let answer = server.look("/readyz");
+    assert!(answer.status == 503 && answer.body.contains(WHAT_TO_DO), "{answer:?}");
+}
+
+#[test]
+fn a_directory_that_is_moved_away_is_noticed_and_used_again_when_it_is_back() {
+    let scratch = Scratch::new("moved");
+    let [path, aside] = ["journal", "aside"].map(|name| scratch.0.join(name).display().to_string());
+    let server = Server::spawn(program(&["--log", "json"]).args(flags(&path)));
+    assert_eq!(server.call("ann", "POST /?id=V", "").status, 201);
+    fs::rename(&path, &aside).unwrap();
+    is_told_astray(&server);
+    assert_eq!(server.call("ann", "POST /?id=W", "").status, 503);
+    fs::rename(&aside, &path).unwrap();
+    let told = server.process.stderr.line("can be written again");
+    assert!(told.starts_with('{'), "{told}");
+    eventually("it is ready", || server.look("/readyz").status == 200);
+    assert_eq!(server.call("ann", "POST /?id=W", "").status, 201);
+    drop(server);
+    assert!(start(&path).call("ann", "GET /?id=V", "").body.contains("\"count\":2"));
+}
+
+#[test]
+fn another_file_system_over_the_directory_is_not_written_to() {
+    let Some(mount) = Mount::new("covered", "size=1m") else { return };
+    // What is mounted over another file system's directory hides it, as what was unmounted shows what was below.
+    let path = mount.path();
+    assert!(Command::new("umount").arg(&path).status().unwrap().success());
+    let server = start(&path.display().to_string());
+    assert_eq!(server.call("ann", "POST /?id=V", "").status, 201);
+    assert!(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&path).status().unwrap().success());
+    is_told_astray(&server);
+    assert_eq!(server.call("ann", "POST /?id=W", "").status, 503);
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "nothing was written there");
+    assert!(Command::new("umount").arg(&path).status().unwrap().success());
+    server.process.stderr.line("can be written again");
+    eventually("it takes changes again", || server.call("ann", "POST /?id=W", "").status == 201);
 }
 
 #[test]

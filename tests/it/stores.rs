@@ -58,7 +58,7 @@ impl Driver {
     }
 
     fn journal(path: &Path, sync: SyncPolicy) -> Self {
-        let (journal, start) = Journal::open(path, policy(), sync).unwrap();
+        let (journal, start) = Journal::open(path, policy(), sync, |text| println!("{text}")).unwrap();
         Self::new(Arc::new(journal), start)
     }
 

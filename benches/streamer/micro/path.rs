@@ -1,5 +1,6 @@
 //! The whole way of a request without its socket: as a worker goes it, receive, decode, execute, encode.
 
+use std::borrow::Cow;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -33,8 +34,8 @@ struct Path {
 struct Nothing;
 
 impl Readiness for Nothing {
-    fn is_ready(&self) -> bool {
-        true
+    fn trouble(&self) -> Option<Cow<'static, str>> {
+        None
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! *Invariant:* what is written and read here is not understood here.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ pub trait Medium: Send + Sync {
 
 /// Where files are kept. Tests put faults in here.
 pub trait Disk: Send + Sync {
+    /// An error if this is not the place any more that was opened: what is written would not be found by the next start.
+    fn check(&self) -> io::Result<()>;
     /// Makes a file with this number. It is found after a power cut once `sync` has returned.
     fn create(&self, number: u64) -> io::Result<Arc<dyn Medium>>;
     /// Deletes a file.
@@ -131,14 +133,23 @@ fn options() -> OpenOptions {
 }
 
 impl Disk for Directory {
-    fn create(&self, number: u64) -> io::Result<Arc<dyn Medium>> {
-        if self.control.metadata()?.nlink() == 0 {
-            // What was in it is gone, and another server may have it by now.
-            return Err(io::Error::new(
+    /// The path has to lead to the very file that is locked. A directory that was deleted is not made anew: if it was not
+    /// deleted but its volume unmounted, then the new one would be on another disk, and hide what the volume holds.
+    fn check(&self) -> io::Result<()> {
+        let place = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+        match std::fs::metadata(self.path.join(CONTROL)) {
+            Ok(found) if place(&found) == place(&self.control.metadata()?) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                "the directory was emptied; start the server anew",
-            ));
+                "the directory was deleted, moved or unmounted; put it back, or start the server anew, which goes on with \
+                 what is there then",
+            )),
         }
+    }
+
+    fn create(&self, number: u64) -> io::Result<Arc<dyn Medium>> {
+        self.check()?;
         Ok(Arc::new(options().create_new(true).open(self.file(number))?))
     }
 

@@ -3,7 +3,7 @@
 //!
 //! *Invariant:* no lock is held here while a file is written or synced.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,11 +38,15 @@ pub struct Counters {
     pub failures: AtomicU64,
 }
 
+/// Tells the operator something.
+pub type Say = fn(&str);
+
 /// What the lanes share.
 pub struct Files {
     pub disk: Box<dyn Disk>,
     /// The directory, for messages.
     pub place: String,
+    say: Say,
     pub run: u64,
     pub start: Timestamp,
     pub lease: Millis,
@@ -60,6 +64,8 @@ pub struct Files {
 /// What was last said of the disk.
 #[derive(Default)]
 struct Told {
+    /// What fails.
+    why: String,
     /// When it was said that it fails, and since when it does.
     down: Option<Instant>,
     /// Whether it has been said since that it works again.
@@ -67,10 +73,11 @@ struct Told {
 }
 
 impl Files {
-    pub fn new(disk: Box<dyn Disk>, place: String, header: &Header, closed: Vec<Closed>) -> Self {
+    pub fn new(disk: Box<dyn Disk>, place: String, say: Say, header: &Header, closed: Vec<Closed>) -> Self {
         Self {
             disk,
             place,
+            say,
             run: header.run,
             start: header.start,
             lease: header.lease,
@@ -137,17 +144,25 @@ impl Files {
     /// Something failed; `first` says that this lane was well before.
     pub fn failed(&self, error: &io::Error, first: bool) {
         self.counters.failures.fetch_add(1, Relaxed);
-        if !first || self.faults.fetch_add(1, Relaxed) > 0 {
-            return;
+        let mut told = self.told();
+        told.why = format!(
+            "cannot write to {}: {error}; changes are answered 503 until it can be written again",
+            self.place
+        );
+        let first = first && self.faults.fetch_add(1, Relaxed) == 0;
+        if first && told.down.is_none_or(|at| at.elapsed() > QUIET) {
+            (told.down, told.up) = (Some(Instant::now()), false);
+            (self.say)(&told.why);
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.down.is_none_or(|at| at.elapsed() > QUIET) {
-            *told = Told { down: Some(Instant::now()), up: false };
-            say(&format!(
-                "cannot write to {}: {error}; changes are answered 503 until it can be written again",
-                self.place
-            ));
-        }
+    }
+
+    /// What fails, in a sentence; None while every lane can keep what it is given.
+    pub fn trouble(&self) -> Option<String> {
+        (!self.is_up()).then(|| format!("The server {}.", self.told().why))
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A lane that had failed can keep everything again.
@@ -155,20 +170,10 @@ impl Files {
         if self.faults.fetch_sub(1, Relaxed) > 1 {
             return;
         }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told();
         if !std::mem::replace(&mut told.up, true) {
             let secs = told.down.map_or(0, |at| at.elapsed().as_secs());
-            say(&format!("{} can be written again, after {secs} s", self.place));
+            (self.say)(&format!("{} can be written again, after {secs} s", self.place));
         }
-    }
-}
-
-/// Tells the operator something. If standard error is closed, there is no other place to tell it.
-pub fn say(text: &str) {
-    if cfg!(test) {
-        // The tests' harness shows what goes through this macro only when a test fails.
-        eprintln!("streamer: {text}");
-    } else {
-        let _ = writeln!(io::stderr(), "streamer: {text}");
     }
 }

@@ -220,7 +220,8 @@ impl Lane {
 
     fn sync(&self, syncing: Syncing, files: &Files) -> io::Result<()> {
         let begun = Instant::now();
-        let synced = syncing.medium.sync();
+        // A file that has been deleted is so with its directory, as a rule, and that is more to the point.
+        let synced = syncing.medium.sync().map_err(|error| files.disk.check().err().unwrap_or(error));
         let turn = syncing.turn;
         match &synced {
             Ok(()) => {

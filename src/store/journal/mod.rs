@@ -57,7 +57,7 @@ use crate::streams::batch::Batch;
 use crate::time::{Millis, Timestamp};
 
 use directory::{Directory, Disk};
-use files::Files;
+use files::{Files, Say};
 use format::Header;
 use lane::Lane;
 use replay::Found;
@@ -97,19 +97,24 @@ struct Sweeper {
 
 impl Journal {
     /// Opens the journal in a directory, which is made if it is not there, and reads it. Gives the moment too at which
-    /// the lease clock is to go on: it has not run since the last record.
+    /// the lease clock is to go on: it has not run since the last record. `say` tells the operator what goes on.
     ///
     /// # Errors
     ///
     /// A sentence that says what is wrong with the directory or with a file in it, and what to do.
-    pub fn open(path: &Path, mut policy: Policy, sync: SyncPolicy) -> Result<(Self, Timestamp), String> {
+    pub fn open(
+        path: &Path,
+        mut policy: Policy,
+        sync: SyncPolicy,
+        say: Say,
+    ) -> Result<(Self, Timestamp), String> {
         let directory = Directory::open(path)?;
         let memory = Memory::new(policy);
-        let found = replay::replay(&directory, &memory, policy.lease)?;
+        let found = replay::replay(&directory, &memory, policy.lease, say)?;
         let start = found.time.unwrap_or(BEGINNING);
         // Players who come from another store are taken over, if this one is empty.
         policy.adopt_until = if found.has_records { start } else { start + policy.lease };
-        let place = path.display().to_string();
+        let place = (path.display().to_string(), say);
         let journal =
             Self::begin(Box::new(directory), place, memory.with_policy(policy), policy, sync, found, start);
         let journal = journal.map_err(|error| format!("cannot write to {}: {error}", path.display()))?;
@@ -118,7 +123,7 @@ impl Journal {
 
     fn begin(
         disk: Box<dyn Disk>,
-        place: String,
+        (place, say): (String, Say),
         memory: Memory,
         policy: Policy,
         sync: SyncPolicy,
@@ -127,7 +132,7 @@ impl Journal {
     ) -> io::Result<Self> {
         let Found { sequence, number, run, control, files: closed, .. } = found;
         let header = Header { lane: 0, number, run: run + 1, start, lease: policy.lease, sequence };
-        let files = Files::new(disk, place, &header, closed);
+        let files = Files::new(disk, place, say, &header, closed);
         let retention = Retention::new(&files, control)?;
         Ok(Self {
             memory,
@@ -182,8 +187,8 @@ impl Store for Journal {
         self.memory.census()
     }
 
-    fn is_up(&self) -> bool {
-        self.files.is_up()
+    fn trouble(&self) -> Option<String> {
+        self.files.trouble()
     }
 
     fn describe(&self) -> String {

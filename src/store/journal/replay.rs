@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::directory::{CONTROL, Directory, Disk};
-use super::files::{Closed, say};
+use super::files::{Closed, Say};
 use super::format::{self, BLOCK, Block, Control, HEADER, Header, Record, Unreadable};
 use crate::store::memory::{Memory, SHARDS};
 use crate::streams::account::Account;
@@ -47,11 +47,11 @@ pub struct Found {
 /// # Errors
 ///
 /// A sentence that says which file cannot be read, where, and what to do.
-pub fn replay(directory: &Directory, memory: &Memory, lease: Millis) -> Result<Found, String> {
+pub fn replay(directory: &Directory, memory: &Memory, lease: Millis, say: Say) -> Result<Found, String> {
     let path = directory.path().join(CONTROL);
     let control = directory.read_control().map_err(|error| cannot_read(&path, &error))?;
     let control = Control::decode(&control).map_err(|why| unreadable(&path, 0, why))?;
-    let replay = Replay::new(directory, memory, control)?;
+    let replay = Replay::new(directory, memory, control, say)?;
     in_parallel(replay.files.len(), |i| replay.read_file(&replay.files[i]))?;
     let found = replay.found(control);
     if let Some(time) = found.time {
@@ -130,7 +130,7 @@ struct Source {
 }
 
 impl<'a> Replay<'a> {
-    fn new(directory: &'a Directory, memory: &'a Memory, control: Control) -> Result<Self, String> {
+    fn new(directory: &'a Directory, memory: &'a Memory, control: Control, say: Say) -> Result<Self, String> {
         let numbers = directory.numbers().map_err(|error| cannot_read(directory.path(), &error))?;
         let mut files = Vec::new();
         for number in numbers.into_iter().rev() {
@@ -148,7 +148,7 @@ impl<'a> Replay<'a> {
             files,
             runs,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            progress: Progress::new(directory, bytes),
+            progress: Progress::new(directory, bytes, say),
         })
     }
 
@@ -232,7 +232,7 @@ impl<'a> Replay<'a> {
         let aside = self.directory.cut(number, offset, tail);
         let aside = aside.map_err(|error| format!("cannot cut {} off: {error}", path.display()))?;
         source.length.store(offset, Relaxed);
-        say(&format!(
+        (self.progress.say)(&format!(
             "{} ended in the middle of a write: its last {} bytes were cut off, and are kept in {}",
             path.display(),
             tail.len(),
@@ -334,12 +334,13 @@ struct Progress {
     read: AtomicU64,
     /// For how many seconds it has been said.
     said: AtomicU64,
+    say: Say,
 }
 
 impl Progress {
-    fn new(directory: &Directory, bytes: u64) -> Self {
+    fn new(directory: &Directory, bytes: u64, say: Say) -> Self {
         let place = directory.path().display().to_string();
-        Self { place, begun: Instant::now(), bytes, read: 0.into(), said: 0.into() }
+        Self { place, begun: Instant::now(), bytes, read: 0.into(), said: 0.into(), say }
     }
 
     fn add(&self, bytes: u64) {
@@ -347,7 +348,7 @@ impl Progress {
         let secs = self.begun.elapsed().as_secs();
         if self.said.fetch_max(secs, Relaxed) < secs {
             let percent = read * 100 / self.bytes.max(1);
-            say(&format!("reading {}: {percent} % of {} MB", self.place, self.bytes / 1_000_000));
+            (self.say)(&format!("reading {}: {percent} % of {} MB", self.place, self.bytes / 1_000_000));
         }
     }
 }

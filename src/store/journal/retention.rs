@@ -56,6 +56,8 @@ pub struct Retention {
     mark: Option<Mark>,
     /// All that was written by then is on the disk.
     synced: Timestamp,
+    /// The directory was not where it should be when that was last looked for.
+    is_astray: bool,
 }
 
 impl Retention {
@@ -71,6 +73,7 @@ impl Retention {
             reached: control.horizon,
             mark: None,
             synced: files.start,
+            is_astray: false,
         };
         retention.write_control(files, files.start, control.horizon)?;
         Ok(retention)
@@ -92,6 +95,7 @@ impl Retention {
 
     /// The lease clock shows `now`. `lanes` are those of the workers.
     pub fn tick(&mut self, files: &Files, now: Timestamp, lanes: &[Arc<Lane>]) {
+        self.look(files);
         // If it cannot be written, a start finds the time of the last record, or the one before.
         let _ = self.write_control(files, now, self.control.horizon);
         if files.is_up() {
@@ -99,6 +103,17 @@ impl Retention {
             if let Err(error) = self.forget(files, now) {
                 files.failed(&error, false);
             }
+        }
+    }
+
+    /// Looks whether the directory is where it should be. What fails to tell says nothing of that.
+    fn look(&mut self, files: &Files) {
+        let error = files.disk.check().err().filter(|error| error.kind() == io::ErrorKind::NotFound);
+        let was_astray = std::mem::replace(&mut self.is_astray, error.is_some());
+        match error {
+            Some(error) => files.failed(&error, !was_astray),
+            None if was_astray => files.recovered(),
+            None => {}
         }
     }
 

@@ -122,8 +122,9 @@ impl Store for Redis {
         None
     }
 
-    fn is_up(&self) -> bool {
-        self.shared.local.is_some() || self.shared.map().1.is_up()
+    fn trouble(&self) -> Option<String> {
+        let is_up = self.shared.local.is_some() || self.shared.map().1.is_up();
+        (!is_up).then(|| format!("The server cannot reach {}; try another one.", self.name))
     }
 
     fn describe(&self) -> String {

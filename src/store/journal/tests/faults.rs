@@ -39,6 +39,10 @@ struct BadFile {
 }
 
 impl Disk for BadDisk {
+    fn check(&self) -> io::Result<()> {
+        self.0.check()
+    }
+
     fn create(&self, number: u64) -> io::Result<Arc<dyn Medium>> {
         Faults::check(&self.1.creates)?;
         let (medium, faults) = (self.0.create(number)?, Arc::clone(&self.1));
@@ -89,11 +93,12 @@ impl Medium for BadFile {
 fn open_bad(temp: &Temp, sync: SyncPolicy) -> (Arc<Journal>, Arc<Faults>) {
     let directory = Directory::open(&temp.0).unwrap();
     let memory = Memory::new(policy(LEASE));
-    let found = replay::replay(&directory, &memory, LEASE).unwrap();
+    let found = replay::replay(&directory, &memory, LEASE, SAY).unwrap();
     let faults = Arc::new(Faults::default());
     let disk = Box::new(BadDisk(directory, Arc::clone(&faults)));
     let start = found.time.unwrap_or(BEGINNING);
-    let journal = Journal::begin(disk, "bad".into(), memory, policy(LEASE), sync, found, start).unwrap();
+    let journal =
+        Journal::begin(disk, ("bad".into(), SAY), memory, policy(LEASE), sync, found, start).unwrap();
     (Arc::new(journal), faults)
 }
 

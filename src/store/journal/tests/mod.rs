@@ -20,6 +20,8 @@ use crate::streams::batch::{Action, Command, Replace, Verdict, Why};
 use crate::streams::position::Position;
 use crate::time::Millis;
 
+/// The tests' harness shows what goes through this macro only when a test fails.
+const SAY: Say = |text| eprintln!("{text}");
 const LEASE: Millis = Millis::from_secs(90);
 const START: Action = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
 const BEAT: Action = Action::Beat { position: None, playing: None };
@@ -149,7 +151,7 @@ fn policy(lease: Millis) -> Policy {
 }
 
 fn open(temp: &Temp, sync: SyncPolicy) -> (Arc<Journal>, Timestamp) {
-    let (journal, start) = Journal::open(&temp.0, policy(LEASE), sync).unwrap();
+    let (journal, start) = Journal::open(&temp.0, policy(LEASE), sync, SAY).unwrap();
     (Arc::new(journal), start)
 }
 
@@ -278,7 +280,7 @@ fn heartbeats_and_questions_wait_for_no_sync_and_with_second_nothing_does() {
 fn a_directory_serves_one_server() {
     let temp = Temp::new();
     let (journal, _) = open(&temp, SyncPolicy::Always);
-    let error = Journal::open(&temp.0, policy(LEASE), SyncPolicy::Always).err().unwrap();
+    let error = Journal::open(&temp.0, policy(LEASE), SyncPolicy::Always, SAY).err().unwrap();
     assert!(
         error.ends_with("another server uses this directory; stop it, or name another directory"),
         "{error}"
@@ -291,9 +293,9 @@ fn a_directory_serves_one_server() {
 fn what_is_no_directory_is_refused_with_a_hint() {
     let temp = Temp::new();
     fs::write(&temp.0, "").unwrap();
-    let error = Journal::open(&temp.0, policy(LEASE), SyncPolicy::Always).err().unwrap();
+    let error = Journal::open(&temp.0, policy(LEASE), SyncPolicy::Always, SAY).err().unwrap();
     assert!(error.ends_with("; name a directory"), "{error}");
-    let error = Journal::open(&temp.0.join("x"), policy(LEASE), SyncPolicy::Always).err().unwrap();
+    let error = Journal::open(&temp.0.join("x"), policy(LEASE), SyncPolicy::Always, SAY).err().unwrap();
     assert!(error.ends_with("; name a directory"), "{error}");
     fs::remove_file(&temp.0).unwrap();
 }

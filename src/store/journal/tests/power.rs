@@ -28,7 +28,7 @@ fn history(temp: &Temp, users: usize) -> (Vec<u8>, Vec<usize>) {
 fn replayed(temp: &Temp, path: &Path, bytes: &[u8]) -> Result<(Memory, Found), String> {
     fs::write(path, bytes).unwrap();
     let memory = Memory::new(policy(LEASE));
-    let found = replay::replay(&Directory::open(&temp.0)?, &memory, LEASE)?;
+    let found = replay::replay(&Directory::open(&temp.0)?, &memory, LEASE, SAY)?;
     Ok((memory, found))
 }
 

@@ -6,7 +6,7 @@ use super::*;
 const SHORT: Millis = Millis::from_millis(40);
 
 fn open_short(temp: &Temp) -> (Arc<Journal>, Timestamp) {
-    let (journal, start) = Journal::open(&temp.0, policy(SHORT), SyncPolicy::Always).unwrap();
+    let (journal, start) = Journal::open(&temp.0, policy(SHORT), SyncPolicy::Always, SAY).unwrap();
     (Arc::new(journal), start)
 }
 
