@@ -9,7 +9,7 @@
 //! *Invariant:* what is written and read here is not understood here.
 
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Directory {
     /// Cuts a file off at `length`, and keeps aside what was behind. Returns where that is.
     pub fn cut(&self, number: u64, length: u64, tail: &[u8]) -> io::Result<PathBuf> {
         let aside = self.path.join(format!("{number:010}-{length}.torn"));
-        std::fs::write(&aside, tail)?;
+        options().truncate(true).open(&aside)?.write_all(tail)?;
         let file = OpenOptions::new().write(true).open(self.file(number))?;
         file.set_len(length)?;
         file.sync_data()?;

@@ -1,5 +1,7 @@
 //! The power goes: files end anywhere, or hold something else than was written.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 use crate::store::journal::format::HEADER;
 
@@ -57,6 +59,14 @@ fn a_tail_is_cut_off_once_and_kept_aside() {
     fs::write(&path, &file[..len]).unwrap();
     let (journal, start) = open(&temp, SyncPolicy::Always);
     assert_eq!(temp.torn(), 1);
+    for entry in fs::read_dir(&temp.0).unwrap() {
+        let (entry, others) = (entry.unwrap(), 0o077);
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & others,
+            0,
+            "{entry:?} says who watches what"
+        );
+    }
     let mut client = Client::new(&journal);
     assert_eq!(client.one(start, "user1", "v", Action::Look), (Info, 1));
     assert_eq!(client.one(start, "user2", "v", START), (Started, 1));
