@@ -234,17 +234,19 @@ fn list(limit: u32, outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
+/// Appends one stream. The key of `view` is `key`, or absent.
 fn stream(key: &[u8], view: &StreamView, out: &mut Vec<u8>) {
+    let StreamView { key: _, position, playing, expires_in } = view;
     out.push(b'{');
     name(key, out);
     out.extend_from_slice(b",\"time\":\"");
-    view.position.write(out);
-    out.extend_from_slice(if view.playing {
+    position.write(out);
+    out.extend_from_slice(if *playing {
         b"\",\"state\":\"playing\",\"expiresIn\":"
     } else {
         b"\",\"state\":\"paused\",\"expiresIn\":"
     });
-    decimal::write(view.expires_in.secs_ceil(), out);
+    decimal::write(expires_in.secs_ceil(), out);
     out.push(b'}');
 }
 

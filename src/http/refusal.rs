@@ -62,3 +62,22 @@ refusals! {
     Trailer, BadRequest, "A trailer field is malformed; leave it out.";
     ChunkExtrasTooLarge, FieldsTooLarge, "Chunk extensions and trailers exceed 4096 bytes; leave them out.";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::limits;
+
+    #[test]
+    fn the_sentences_name_the_limits_that_hold() {
+        for (refusal, limit) in [
+            (Refusal::RequestLineTooLong, limits::REQUEST_LINE),
+            (Refusal::HeadTooLarge, limits::HEAD),
+            (Refusal::TooManyFields, limits::FIELDS),
+            (Refusal::BodyTooLarge, limits::BODY),
+            (Refusal::ChunkExtrasTooLarge, limits::CHUNK_EXTRAS),
+        ] {
+            assert!(refusal.detail().contains(&limit.to_string()), "{}", refusal.detail());
+        }
+    }
+}

@@ -72,14 +72,15 @@ impl Account {
         out.push(VERSION);
         put_number(last.millis(), out);
         put_number(self.streams.len() as u64, out);
-        for stream in self.streams.iter() {
-            put_text(&stream.key, out);
-            before(stream.expires, out);
-            put_number(stream.position.secs().into(), out);
-            put_number(stream.paused.map_or(0, NonZeroU32::get).into(), out);
+        // Taken apart, so that no field is forgotten.
+        for Stream { key, expires, position, paused } in self.streams.iter() {
+            put_text(key, out);
+            before(*expires, out);
+            put_number(position.secs().into(), out);
+            put_number(paused.map_or(0, NonZeroU32::get).into(), out);
         }
-        let (ended, hold) = match &self.rare {
-            Some(rare) => (&rare.ended[..], &rare.hold),
+        let (ended, hold) = match self.rare.as_deref() {
+            Some(Rare { ended, hold }) => (&ended[..], hold),
             None => (&[][..], &None),
         };
         put_number(ended.len() as u64, out);

@@ -100,6 +100,7 @@ impl Account {
     }
 
     pub(super) fn can_watch(&self, call: &Call, playing: usize) -> bool {
+        // Under `Report` always, says the contract; not only up to the bound that keeps a record small.
         let room = match call.policy.when_full {
             WhenFull::Report => call.limit > 0,
             _ => playing < call.limit,
@@ -172,7 +173,7 @@ impl Plan<'_> {
 }
 
 impl Call<'_> {
-    /// How many streams may play once the command has been carried out.
+    /// The rule: how many streams may play once the command has been carried out.
     fn most_playing(&self, replace: Replace) -> usize {
         match (replace, self.policy.when_full) {
             (Replace::ByPolicy, WhenFull::Report) if self.limit > 0 => MAX_PLAYING,
