@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::directory::Disk;
-use super::format::Header;
+use super::format::{HEADER, Header};
 use super::writer::{self, LogFile};
 use crate::time::{Millis, Timestamp};
 
@@ -116,9 +116,12 @@ impl Files {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A file is complete.
+    /// A file is complete. One without blocks goes at once: on a disk that takes no block more of them would come and come.
     pub fn close(&self, file: &LogFile) {
         let LogFile { number, last, length, .. } = *file;
+        if length <= HEADER as u64 && self.disk.remove(number).is_ok() {
+            return;
+        }
         self.closed().push(Closed { number, last, length });
     }
 

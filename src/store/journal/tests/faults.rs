@@ -11,6 +11,8 @@ use crate::store::journal::directory::Medium;
 struct Faults {
     /// So many bytes can be written yet.
     space: AtomicUsize,
+    /// So long a file may become; 0 for as long as one likes.
+    most: AtomicUsize,
     writes: AtomicBool,
     syncs: AtomicBool,
     truncates: AtomicBool,
@@ -65,6 +67,10 @@ impl Disk for BadDisk {
 impl Medium for BadFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.faults.misplaced.fetch_add(usize::from(self.failed.load(Relaxed)), Relaxed);
+        let most = self.faults.most.load(Relaxed);
+        if most > 0 && offset as usize + bytes.len() > most {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let space = self.faults.space.load(Relaxed).min(bytes.len());
         if space > 0 {
             self.faults.space.fetch_sub(space, Relaxed);
@@ -237,6 +243,23 @@ fn a_disk_that_does_not_answer_has_failed() {
     faults.hangs.store(false, Relaxed);
     wait_for(&journal, true);
     assert_eq!(client.one(due, "ann", "a", START), (Renewed, 1));
+}
+
+#[test]
+fn what_fits_into_no_file_does_not_make_more_and_more_of_them() {
+    let temp = Temp::new();
+    let (journal, faults) = open_bad(&temp, SyncPolicy::Always);
+    let (mut client, long) = (Client::new(&journal), "x".repeat(300));
+    faults.most.store(200, Relaxed);
+    assert_eq!(client.one(NOW, "ann", &long, START), (Unavailable, 0));
+    while journal.files.counters.failures.load(Relaxed) < 9 {
+        std::thread::yield_now();
+    }
+    // The sweeper's, the client's, and one that is about to take its place.
+    assert!(temp.files().len() <= 3, "{:?}", temp.files());
+    faults.most.store(0, Relaxed);
+    wait_for(&journal, true);
+    assert_eq!(client.one(NOW, "ann", &long, START), (Renewed, 1));
 }
 
 #[test]
