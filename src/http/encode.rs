@@ -15,29 +15,23 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub struct CommonFields {
     second: u64,
     lines: Vec<u8>,
-    /// What a browser is told in every response.
-    cors: &'static [u8],
+    /// Which scripts of other origins may read a response, as a browser is told; None for none.
+    cors: Option<&'static [u8]>,
 }
 
 /// Which fields scripts may read besides those that they always may.
-macro_rules! expose {
-    () => {
-        "Access-Control-Expose-Headers: Accept-Patch, Accept-Post, Allow, Location, Retry-After, WWW-Authenticate, \
-         X-Request-Id\r\n"
-    };
-}
-const ANY_ORIGIN: &str = concat!("Access-Control-Allow-Origin: *\r\n", expose!());
-/// Each response also names the origin that it is for.
-const LISTED_ORIGINS: &str = concat!("Vary: Origin\r\n", expose!());
+const EXPOSED: &[u8] =
+    b"Access-Control-Expose-Headers: Accept-Patch, Accept-Post, Allow, Location, Retry-After, \
+    WWW-Authenticate, X-Request-Id\r\n";
 
 impl CommonFields {
     /// For a server whose responses scripts of these origins may read.
     pub fn new(origins: Option<&Origins>) -> Self {
-        let cors: &[u8] = match origins {
-            None => b"",
-            Some(Origins::Any) => ANY_ORIGIN.as_bytes(),
-            Some(Origins::Listed(_)) => LISTED_ORIGINS.as_bytes(),
-        };
+        let cors = origins.map(|origins| match origins {
+            Origins::Any => &b"Access-Control-Allow-Origin: *\r\n"[..],
+            // Each response also names the origin that it is for.
+            Origins::Listed(_) => b"Vary: Origin\r\n",
+        });
         Self { second: u64::MAX, lines: Vec::new(), cors }
     }
 
@@ -51,7 +45,10 @@ impl CommonFields {
         self.lines.extend_from_slice(b"Date: ");
         time::http_date(wall, &mut self.lines);
         self.lines.extend_from_slice(b"\r\nCache-Control: no-store\r\n");
-        self.lines.extend_from_slice(self.cors);
+        if let Some(cors) = self.cors {
+            self.lines.extend_from_slice(cors);
+            self.lines.extend_from_slice(EXPOSED);
+        }
     }
 }
 
