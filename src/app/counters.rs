@@ -14,6 +14,7 @@ use super::auth::Failure;
 use crate::http::Method;
 use crate::http::status::Status;
 use crate::http::timeouts::Timeout;
+use crate::store::bucket;
 use crate::streams::batch::{Command, Entry, Notes, Outcome, Replace, Verdict};
 
 /// One name in `/metrics`, and all numbers that stand under it.
@@ -209,7 +210,7 @@ impl Counters {
     /// Counts one response and how long it took.
     pub fn count_response(&self, method: Method, status: Status, micros: u64) {
         self.bump(Counter::Requests, method as usize * Status::COUNT + status as usize);
-        self.bump(Counter::Durations, bucket(micros));
+        self.bump(Counter::Durations, bucket(&BOUNDS, micros));
         self.add(Counter::Durations, BOUNDS.len() + 1, micros);
     }
 
@@ -292,11 +293,6 @@ impl<'a> FromIterator<&'a Counters> for Sum {
     }
 }
 
-/// Which bucket a duration falls into.
-fn bucket(micros: u64) -> usize {
-    BOUNDS.iter().position(|&bound| micros <= bound).unwrap_or(BOUNDS.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,7 +312,7 @@ mod tests {
         for (micros, expected) in
             [(0, 0), (25, 0), (26, 1), (1000, 5), (1001, 6), (10_000_000, 14), (u64::MAX, 15)]
         {
-            assert_eq!(bucket(micros), expected, "{micros}");
+            assert_eq!(bucket(&BOUNDS, micros), expected, "{micros}");
         }
     }
 

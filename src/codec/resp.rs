@@ -75,10 +75,16 @@ pub fn begin(words: usize, out: &mut Vec<u8>) {
 
 /// Appends a bulk string.
 pub fn bulk(bytes: &[u8], out: &mut Vec<u8>) {
+    bulk_of(&[bytes], out);
+}
+
+/// Appends one bulk string of several parts.
+#[inline]
+pub fn bulk_of(parts: &[&[u8]], out: &mut Vec<u8>) {
     out.push(b'$');
-    decimal::write(bytes.len() as u64, out);
+    decimal::write(parts.iter().map(|part| part.len() as u64).sum(), out);
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(bytes);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
     out.extend_from_slice(b"\r\n");
 }
 

@@ -197,6 +197,12 @@ pub enum Value {
     },
 }
 
+/// The bucket of a histogram with these bounds that a time falls into.
+#[inline]
+pub fn bucket(bounds: &[u64], micros: u64) -> usize {
+    bounds.iter().position(|&bound| micros <= bound).unwrap_or(bounds.len())
+}
+
 /// What one visit of the sweeper did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::directory::Disk;
 use super::format::{HEADER, Header};
 use super::writer::{self, LogFile};
+use crate::store::bucket;
 use crate::time::{Millis, Timestamp};
 
 /// The disk's troubles are told at most so often.
@@ -139,8 +140,7 @@ impl Files {
     /// A sync took this long.
     pub fn synced(&self, took: Duration) {
         let micros = took.as_micros() as u64;
-        let bucket = BOUNDS.iter().position(|&bound| micros <= bound).unwrap_or(BOUNDS.len());
-        self.counters.syncs[bucket].fetch_add(1, Relaxed);
+        self.counters.syncs[bucket(&BOUNDS, micros)].fetch_add(1, Relaxed);
         self.counters.sync_micros.fetch_add(micros, Relaxed);
     }
 

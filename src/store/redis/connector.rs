@@ -54,7 +54,7 @@ pub struct Connector {
     refresh_wanted: bool,
     refresh_failures: u32,
     /// Which peer is asked first for the map.
-    turn: usize,
+    next_peer: usize,
     lot: RandomState,
     draws: u64,
 }
@@ -85,7 +85,7 @@ impl Connector {
             refreshed_at: None,
             refresh_wanted: false,
             refresh_failures: 0,
-            turn: 0,
+            next_peer: 0,
             lot: RandomState::new(),
             draws: 0,
         }
@@ -193,8 +193,8 @@ impl Connector {
             map.nodes.iter().any(|node| node.addresses.contains(address) && node.down.load(Relaxed))
         };
         let (down, up): (Vec<&Address>, Vec<&Address>) = map.peers.iter().partition(is_down);
-        let first = self.turn % up.len().max(1);
-        self.turn += 1;
+        let first = self.next_peer % up.len().max(1);
+        self.next_peer += 1;
         let order = up[first..].iter().chain(&up[..first]).chain(&down).copied().chain(&self.seeds);
         let mut last = Trouble::Away("no server is known".into());
         for address in order {

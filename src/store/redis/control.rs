@@ -54,8 +54,9 @@ impl<'a> Control<'a> {
             let words: Vec<&[u8]> = words.into_iter().flatten().collect();
             self.must_be_ok(&words, "it refuses the password, or wants none: see --store")?;
         }
+        let address = self.address;
         self.ask(&[b"PING"], |reply| match reply {
-            Reply::Error(error) => Err(trouble(error)),
+            Reply::Error(error) => Err(trouble(address, error)),
             _ => Ok(()),
         })?;
         if *database > 0 {
@@ -72,7 +73,7 @@ impl<'a> Control<'a> {
     fn must_be_ok(&mut self, words: &[&[u8]], otherwise: &str) -> Result<(), Trouble> {
         let address = self.address;
         self.ask(words, |reply| match reply {
-            Reply::Error(error) if error.starts_with(b"LOADING") => Err(trouble(error)),
+            Reply::Error(error) if error.starts_with(b"LOADING") => Err(trouble(address, error)),
             Reply::Error(error) => {
                 // Of what the server says only the first word: the rest may repeat what it was sent.
                 let word = error.split(|byte| *byte == b' ').next().unwrap_or_default();
@@ -102,13 +103,7 @@ impl<'a> Control<'a> {
         loop {
             match resp::reply(&self.input) {
                 Ok(Some((reply, end))) => {
-                    let address = self.address;
-                    let said = read(reply).map_err(|trouble| match trouble {
-                        Trouble::Away(why) if !why.contains(' ') => {
-                            Trouble::Away(format!("{address} says {why}"))
-                        }
-                        trouble => trouble,
-                    });
+                    let said = read(reply);
                     self.input.drain(..end);
                     return said;
                 }
@@ -154,14 +149,14 @@ impl<'a> Control<'a> {
 }
 
 /// What an error at the door means, by its first word.
-fn trouble(error: &[u8]) -> Trouble {
+fn trouble(address: &Address, error: &[u8]) -> Trouble {
     let word = error.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let word = String::from_utf8_lossy(word).into_owned();
+    let word = String::from_utf8_lossy(word);
     match &*word {
         "NOAUTH" => Trouble::Unwelcome("the server wants a password: write redis://:PASSWORD@HOST".into()),
         "WRONGPASS" | "NOPERM" => {
             Trouble::Unwelcome(format!("the server refuses this user ({word}), see --store"))
         }
-        _ => Trouble::Away(word),
+        _ => Trouble::Away(format!("{address} says {word}")),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::store::{Measure, Value};
+use crate::store::{Measure, Value, bucket};
 
 /// One thing that is counted.
 #[derive(Clone, Copy)]
@@ -73,8 +73,7 @@ impl Counters {
     /// An answer took so long.
     pub fn round_trip(&self, took: Duration) {
         let micros = took.as_micros() as u64;
-        let bucket = BOUNDS.iter().position(|&bound| micros <= bound).unwrap_or(BOUNDS.len());
-        add(&self.buckets[bucket], 1);
+        add(&self.buckets[bucket(&BOUNDS, micros)], 1);
         add(&self.micros, micros);
     }
 }

@@ -61,7 +61,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Begins to watch a connection that is logged in, and asks for the time.
+    /// Begins to watch a connection that is logged in. [`Link::ask_time`] is to be called next.
     pub fn new(
         node: NodeId,
         stream: Stream,

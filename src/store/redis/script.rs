@@ -24,7 +24,7 @@ const BY_HASH: &[u8] =
     b"*7\r\n$7\r\nEVALSHA\r\n$40\r\n075549aed65eaf32fc1cc91a552c60542fd94032\r\n$1\r\n1\r\n";
 
 /// Which record is to become which, under the key of `prefix` and `user`.
-pub struct Exchange<'a> {
+pub struct Swap<'a> {
     pub prefix: &'a [u8],
     pub user: &'a [u8],
     pub old: &'a [u8],
@@ -34,20 +34,15 @@ pub struct Exchange<'a> {
 }
 
 /// Appends the call, by the hash if the server `knows` the text.
-pub fn compare_and_set(exchange: &Exchange, knows: bool, out: &mut Vec<u8>) {
-    let Exchange { prefix, user, old, new, keep } = *exchange;
+pub fn compare_and_set(swap: &Swap, knows: bool, out: &mut Vec<u8>) {
+    let Swap { prefix, user, old, new, keep } = *swap;
     if knows {
         out.extend_from_slice(BY_HASH);
     } else {
         resp::begin(7, out);
         [b"EVAL", TEXT.as_bytes(), b"1"].iter().for_each(|word| resp::bulk(word, out));
     }
-    out.push(b'$');
-    decimal::write((prefix.len() + user.len()) as u64, out);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(prefix);
-    out.extend_from_slice(user);
-    out.extend_from_slice(b"\r\n");
+    resp::bulk_of(&[prefix, user], out);
     resp::bulk(old, out);
     resp::bulk(new, out);
     let millis = keep.millis().max(1);
@@ -65,7 +60,7 @@ mod tests {
     #[test]
     fn is_a_well_formed_command() {
         let exchange =
-            Exchange { prefix: b"p:", user: b"ann", old: b"", new: b"new\r\n", keep: Millis::from_secs(95) };
+            Swap { prefix: b"p:", user: b"ann", old: b"", new: b"new\r\n", keep: Millis::from_secs(95) };
         let hash = sha1(TEXT.as_bytes());
         for (knows, first) in [(false, [b"EVAL", TEXT.as_bytes()]), (true, [b"EVALSHA", hash.as_bytes()])] {
             let mut out = Vec::new();

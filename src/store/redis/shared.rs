@@ -242,6 +242,7 @@ impl Shared {
 
     /// The node at an address that a redirect has named.
     pub fn node(&self, address: &Address) -> NodeId {
+        // Looked for first: a known one needs no new map, which all sessions would have to take.
         let (_, map) = self.map();
         let known = map.nodes.iter().position(|node| node.addresses[..] == [address.clone()]);
         if let Some(known) = known {

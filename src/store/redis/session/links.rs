@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LOOK, Now, RedisSession, Slot, UNUSED};
+use super::{LOOK, LinkState, Now, RedisSession, UNUSED};
 use crate::store::Registry;
 use crate::store::redis::connector::Wish;
 use crate::store::redis::counters::Count;
@@ -20,8 +20,8 @@ impl RedisSession {
     /// Asks the connector for a connection, unless there is one or it was asked.
     pub(super) fn want(&mut self, node: NodeId) {
         let slot = self.slot(node);
-        if matches!(slot, Slot::None) {
-            *slot = Slot::Wanted;
+        if matches!(slot, LinkState::None) {
+            *slot = LinkState::Wanted;
             // It is gone only when the program ends.
             let _ = self.wishes.send(Wish::Want(node, Arc::clone(&self.mailbox)));
         }
@@ -31,10 +31,10 @@ impl RedisSession {
         let _ = self.wishes.send(Wish::Refresh);
     }
 
-    pub(super) fn slot(&mut self, node: NodeId) -> &mut Slot {
+    pub(super) fn slot(&mut self, node: NodeId) -> &mut LinkState {
         let at = node as usize;
         if self.links.len() <= at {
-            self.links.resize_with(at + 1, Slot::default);
+            self.links.resize_with(at + 1, LinkState::default);
         }
         &mut self.links[at]
     }
@@ -42,7 +42,7 @@ impl RedisSession {
     /// Takes a connection out, if it is there. That one is wanted is not forgotten.
     fn take_link(&mut self, node: NodeId) -> Option<Box<Link>> {
         match std::mem::take(self.slot(node)) {
-            Slot::Open(link) => Some(link),
+            LinkState::Open(link) => Some(link),
             other => {
                 *self.slot(node) = other;
                 None
@@ -60,7 +60,7 @@ impl RedisSession {
         });
         match done {
             Ok(()) => {
-                *self.slot(node) = Slot::Open(link);
+                *self.slot(node) = LinkState::Open(link);
                 // There may be space to write.
                 self.has_to_flush(node);
             }
@@ -83,7 +83,7 @@ impl RedisSession {
                 self.wait(id);
             }
         }
-        *self.slot(node) = Slot::None;
+        *self.slot(node) = LinkState::None;
         if self.map.owners.contains(&node) {
             self.want(node);
         }
@@ -102,11 +102,11 @@ impl RedisSession {
         for letter in self.mailbox.take() {
             match letter {
                 Letter::Connected(node, stream) => {
-                    if !matches!(self.slot(node), Slot::Open(_)) {
+                    if !matches!(self.slot(node), LinkState::Open(_)) {
                         *self.slot(node) = self.open(now, node, stream, registry);
                     }
                 }
-                Letter::Failed { node, tries_on: false } => *self.slot(node) = Slot::None,
+                Letter::Failed { node, tries_on: false } => *self.slot(node) = LinkState::None,
                 // What waits for it is given up, now that the node counts as down.
                 Letter::Failed { .. } => {}
             }
@@ -123,11 +123,11 @@ impl RedisSession {
         node: NodeId,
         stream: Stream,
         registry: &mut dyn Registry,
-    ) -> Slot {
-        let Ok(mut link) = Link::new(node, stream, now.steady, registry) else { return Slot::None };
+    ) -> LinkState {
+        let Ok(mut link) = Link::new(node, stream, now.steady, registry) else { return LinkState::None };
         link.ask_time(now.steady, now.at, self.shared.timeout);
         self.unsent.push(node);
-        Slot::Open(Box::new(link))
+        LinkState::Open(Box::new(link))
     }
 
     /// Asks each node for the time once a second, and closes the connections that are late or not needed.
@@ -137,7 +137,7 @@ impl RedisSession {
         }
         self.look_at = now.steady + LOOK;
         for node in 0..self.links.len() as NodeId {
-            let Slot::Open(link) = &mut self.links[node as usize] else { continue };
+            let LinkState::Open(link) = &mut self.links[node as usize] else { continue };
             if link.time_due.is_some_and(|due| due <= now.steady) {
                 self.close(node, registry);
             } else if link.ask_time_at <= now.steady {

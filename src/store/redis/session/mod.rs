@@ -51,7 +51,7 @@ pub struct RedisSession {
     map: Arc<Map>,
     version: u64,
     /// The connections, and what is known of those that are not there, by the number of the node.
-    links: Vec<Slot>,
+    links: Vec<LinkState>,
     tasks: Vec<Task>,
     free_tasks: Vec<u32>,
     parked: Vec<Parked>,
@@ -74,7 +74,7 @@ pub struct RedisSession {
 
 /// The connection to a node.
 #[derive(Default)]
-enum Slot {
+enum LinkState {
     /// There is none, and none is wanted.
     #[default]
     None,
@@ -193,7 +193,7 @@ impl RedisSession {
                 break;
             }
             while let Some(node) = self.unsent.pop() {
-                if let Slot::Open(link) = self.slot(node)
+                if let LinkState::Open(link) = self.slot(node)
                     && link.flush(registry).is_err()
                 {
                     self.close(node, registry);

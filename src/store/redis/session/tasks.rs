@@ -3,13 +3,13 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::{MOMENT, MOST_OWED, MOST_TRIES, Now, RedisSession, Slot};
+use super::{LinkState, MOMENT, MOST_OWED, MOST_TRIES, Now, RedisSession};
 use crate::codec::redis_url::Address;
 use crate::codec::resp::{self, Reply};
 use crate::store::redis::cluster::{Refused, refused};
 use crate::store::redis::counters::Count;
 use crate::store::redis::link::{Broken, Link, Pending};
-use crate::store::redis::script::{self, Exchange};
+use crate::store::redis::script::{self, Swap};
 use crate::store::redis::shared::{NodeId, Route, Shared};
 use crate::store::redis::task::{Place, Redirect, Task};
 use crate::streams::account::Policy;
@@ -35,10 +35,10 @@ impl RedisSession {
         };
         let is_down = self.is_down(node);
         match self.slot(node) {
-            Slot::Open(link) if link.owes() >= MOST_OWED => self.fail(now, id),
-            Slot::Open(link) if link.has_clock() => self.send(now, id, node),
+            LinkState::Open(link) if link.owes() >= MOST_OWED => self.fail(now, id),
+            LinkState::Open(link) if link.has_clock() => self.send(now, id, node),
             // It is being connected, or asked for the time: then this is looked at again.
-            Slot::Open(_) => self.wait(id),
+            LinkState::Open(_) => self.wait(id),
             _ if is_down => {
                 self.want(node);
                 self.fail(now, id);
@@ -88,7 +88,7 @@ impl RedisSession {
     pub(super) fn send(&mut self, now: Now, id: u32, node: NodeId) {
         let task = &mut self.tasks[id as usize];
         let parked = &mut self.parked[task.parked as usize];
-        let Slot::Open(link) = &mut self.links[node as usize] else { return };
+        let LinkState::Open(link) = &mut self.links[node as usize] else { return };
         let Some(engine_now) = link.engine_now(now.at) else { return };
         if !task.is_applied {
             let adopts_for =
@@ -105,7 +105,7 @@ impl RedisSession {
             link.expect(Pending::Asking);
         }
         let Task { old, new, keep, .. } = &*task;
-        let exchange = Exchange { prefix: &self.shared.prefix, user, old, new, keep: *keep };
+        let exchange = Swap { prefix: &self.shared.prefix, user, old, new, keep: *keep };
         let knows = std::mem::replace(&mut link.knows_script, true);
         script::compare_and_set(&exchange, knows, link.out());
         link.expect(Pending::Task(id, now.at));
