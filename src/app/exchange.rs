@@ -159,9 +159,9 @@ impl Exchange {
     }
 
     /// Whether the store has done more for it than to renew a lease.
-    pub fn has_full_change(&self, turn: &Turn) -> bool {
+    pub fn has_state_change(&self, turn: &Turn) -> bool {
         let Plan::Ask(at) = self.plan else { return false };
-        turn.batch.entries.get(at as usize).is_some_and(|entry| entry.outcome.change == Change::Full)
+        turn.batch.entries.get(at as usize).is_some_and(|entry| entry.outcome.change == Change::State)
     }
 
     /// What the observer has to be asked for.

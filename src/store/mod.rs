@@ -129,7 +129,7 @@ pub enum Submitted {
     /// It has to wait, and the session has it now.
     Parked,
     /// It is carried out, every outcome filled in, and the batch is where it was. But the engine has not kept it yet:
-    /// outcomes with [`Change::Full`](crate::streams::batch::Change) may be told to clients only after [`Session::kept`] has
+    /// outcomes with [`Change::State`](crate::streams::batch::Change) may be told to clients only after [`Session::kept`] has
     /// given the batch's ticket.
     Pending,
 }

@@ -159,7 +159,7 @@ pub enum Change {
     /// A lease was renewed, and perhaps a position moved: losing that ends nothing that a client was promised.
     Lease,
     /// More than that: a stream began, ended, paused or resumed, or a hold changed.
-    Full,
+    State,
 }
 
 /// What a command did, with all that a response needs.
@@ -276,8 +276,8 @@ impl Batch {
     }
 
     /// Whether a command has done more than to renew a lease.
-    pub fn has_full_change(&self) -> bool {
-        self.entries.iter().any(|entry| entry.outcome.change == Change::Full)
+    pub fn has_state_change(&self) -> bool {
+        self.entries.iter().any(|entry| entry.outcome.change == Change::State)
     }
 
     /// The streams that `outcome` lists.

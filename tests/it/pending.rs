@@ -61,7 +61,7 @@ impl Session for OnDisk {
         // The test may be over.
         let _ = self.turns.recv();
         self.disk.memory.execute(now, batch);
-        if !batch.has_full_change() {
+        if !batch.has_state_change() {
             return Submitted::Done;
         }
         self.pending.push_back(batch.ticket);

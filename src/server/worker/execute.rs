@@ -41,7 +41,7 @@ impl Worker {
             }
             Submitted::Parked => self.park(|exchange, _| exchange.asks()),
             // A heartbeat does not wait for a disk because another request of its turn does.
-            Submitted::Pending => self.park(Exchange::has_full_change),
+            Submitted::Pending => self.park(Exchange::has_state_change),
         }
     }
 

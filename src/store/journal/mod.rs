@@ -261,7 +261,7 @@ impl Session for InJournal {
             resume_unwind(panic);
         }
         match turn {
-            Some(turn) if *sync == SyncPolicy::Always && batch.has_full_change() => {
+            Some(turn) if *sync == SyncPolicy::Always && batch.has_state_change() => {
                 self.lane.want_sync();
                 self.pending.push_back(Pending { turn, ticket: batch.ticket, since: now });
                 Submitted::Pending

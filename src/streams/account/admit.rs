@@ -42,15 +42,15 @@ impl Account {
             Some(i) => {
                 let resumed = self.streams[i].paused.take().is_some();
                 self.streams[i].renew(call, position);
-                (i, Verdict::Renewed, if resumed { Change::Full } else { Change::Lease })
+                (i, Verdict::Renewed, if resumed { Change::State } else { Change::Lease })
             }
             None => {
                 self.forget(call.key);
-                (self.add(call, position), Verdict::Started, Change::Full)
+                (self.add(call, position), Verdict::Started, Change::State)
             }
         };
         if ends.n > 0 {
-            change = Change::Full;
+            change = Change::State;
         }
         let mut outcome = Outcome { change, other: ends.first, ..self.view(call, i, verdict) };
         (outcome.notes.replaced, outcome.notes.over_limit) = (ends.n, plan.over_limit);
@@ -94,7 +94,7 @@ impl Account {
             return Outcome { change: Change::Lease, ..self.full(call, excess) };
         }
         self.streams[i].paused = None;
-        let mut outcome = Outcome { change: Change::Full, ..self.view(call, i, Verdict::Renewed) };
+        let mut outcome = Outcome { change: Change::State, ..self.view(call, i, Verdict::Renewed) };
         outcome.notes.over_limit = playing > call.limit;
         outcome
     }

@@ -24,7 +24,7 @@ impl Account {
         let key = call.key;
         match self.end_where(call, || Cause::Stopped, |stream| stream.key.as_bytes() == key).n {
             0 => Verdict::Unknown.into(),
-            _ => Outcome { change: Change::Full, ..Verdict::Ended.into() },
+            _ => Outcome { change: Change::State, ..Verdict::Ended.into() },
         }
     }
 
@@ -36,7 +36,7 @@ impl Account {
         if n == 0 && !key.is_empty() {
             return Verdict::Unknown.into();
         }
-        let change = if n > 0 { Change::Full } else { Change::None };
+        let change = if n > 0 { Change::State } else { Change::None };
         Outcome { change, ..self.list(call, Verdict::Ended) }
     }
 
@@ -60,7 +60,7 @@ impl Account {
             }
             self.expire(call.now);
         }
-        let change = if holds || was_held { Change::Full } else { Change::None };
+        let change = if holds || was_held { Change::State } else { Change::None };
         Outcome { change, ..self.list(call, Verdict::Ended) }
     }
 

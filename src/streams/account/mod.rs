@@ -286,7 +286,7 @@ impl Account {
     fn pause(&mut self, call: &mut Call, i: usize, verdict: Verdict) -> Outcome {
         let last = self.streams.iter().filter_map(|stream| stream.paused).max();
         self.streams[i].paused = Some(last.map_or(NonZeroU32::MIN, |last| last.saturating_add(1)));
-        let outcome = Outcome { change: Change::Full, ..self.view(call, i, verdict) };
+        let outcome = Outcome { change: Change::State, ..self.view(call, i, verdict) };
         let paused = || self.streams.iter().enumerate().filter_map(|(i, stream)| Some((stream.paused?, i)));
         if paused().count() > MAX_PAUSED
             && let Some((_, first)) = paused().min()

@@ -102,8 +102,8 @@ fn check_change(mut before: Account, after: &Account, now: Timestamp, change: Ch
         Change::None => assert_eq!(&before, after, "{command}"),
         Change::Lease => assert_eq!(apart(&before), apart(after), "{command}"),
         // A hold that is said again in the same moment changes nothing.
-        Change::Full if command.starts_with("hold") => {}
-        Change::Full => assert_ne!(apart(&before), apart(after), "{command}"),
+        Change::State if command.starts_with("hold") => {}
+        Change::State => assert_ne!(apart(&before), apart(after), "{command}"),
     }
     let mut record = Vec::new();
     after.encode(&mut record);
