@@ -1,6 +1,6 @@
 //! A conversation with a server that waits for each answer: logging in, and asking for the map of the Cluster.
 //!
-//! Only the connector's thread holds such conversations; a worker never does.
+//! Only an attempt's thread holds such conversations; a worker never does.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ pub struct LogIn {
     pub password: Option<String>,
     /// The number of the database.
     pub database: u32,
+    /// How long that may take, with whatever is asked then.
+    pub timeout: Duration,
 }
 
 /// Why a server is of no use.
@@ -37,8 +39,9 @@ pub struct Control<'a> {
 }
 
 impl<'a> Control<'a> {
-    /// Connects and logs in, all within `timeout`, as is whatever is asked later.
-    pub fn open(address: &'a Address, log_in: &LogIn, timeout: Duration) -> Result<Self, Trouble> {
+    /// Connects and logs in.
+    pub fn open(address: &'a Address, log_in: &LogIn) -> Result<Self, Trouble> {
+        let timeout = log_in.timeout;
         let until = Instant::now() + timeout;
         let stream = Stream::connect(address, timeout)
             .and_then(|stream| stream.set_timeout(Some(timeout)).map(|()| stream))
@@ -48,7 +51,7 @@ impl<'a> Control<'a> {
         Ok(control)
     }
 
-    fn log_in(&mut self, LogIn { user, password, database }: &LogIn) -> Result<(), Trouble> {
+    fn log_in(&mut self, LogIn { user, password, database, .. }: &LogIn) -> Result<(), Trouble> {
         if let Some(password) = password {
             let words = [Some(&b"AUTH"[..]), user.as_ref().map(String::as_bytes), Some(password.as_bytes())];
             let words: Vec<&[u8]> = words.into_iter().flatten().collect();

@@ -1,9 +1,9 @@
 //! Streams in Redis or Valkey, or in a Cluster of them: one count for any number of instances.
 //!
 //! ```text
-//! worker ─ session ──pipelines──▶ node        EVAL compare-and-set, TIME
+//! worker ─ session ──pipelines──────────────▶ node        EVAL compare-and-set, TIME
 //!             ▲
-//!          mailbox ◀── connector ──────▶ node        connects, logs in, PING, ROLE, CLUSTER SLOTS
+//!          mailbox ◀── connector ─ attempts ──▶ node        connect, log in, PING, ROLE, CLUSTER SLOTS
 //! ```
 //!
 //! The engine knows an account as an opaque record under one key a user. A command is applied here, to the record last
@@ -13,8 +13,9 @@
 //!
 //! Leases are measured by the engine's clock, so that all instances have one.
 //!
-//! *Invariant:* a worker never waits here. All that waits is done by the connector, on a thread of its own.
+//! *Invariant:* a worker never waits here. All that waits is done by threads that the connector starts.
 
+mod attempt;
 mod cluster;
 mod connector;
 mod control;
@@ -29,10 +30,10 @@ mod stream;
 mod task;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 use std::{fs, thread};
 
 use super::{Census, Measure, Session, Store, Swept, Value};
@@ -40,7 +41,7 @@ use crate::streams::account::Policy;
 use crate::time::{Millis, Timestamp};
 
 use crate::codec::redis_url::{Password, Url};
-use connector::{Connector, Wish};
+use connector::{Connector, Wishes};
 use control::{LogIn, Trouble};
 use local::Local;
 use session::RedisSession;
@@ -65,8 +66,7 @@ pub struct Redis {
     shared: Arc<Shared>,
     /// Without password.
     name: String,
-    /// The connector ends when the last of these is dropped.
-    wishes: Mutex<Sender<Wish>>,
+    wishes: Arc<Wishes>,
 }
 
 impl Redis {
@@ -88,29 +88,28 @@ impl Redis {
                 Some(text.lines().next().unwrap_or_default().to_owned())
             }
         };
-        let log_in = LogIn { user: url.user, password, database: url.database };
+        // Time enough for a few round trips to another continent.
+        let patience = Duration::from_millis(timeout.millis().clamp(250, 1000));
+        let log_in = LogIn { user: url.user, password, database: url.database, timeout: patience };
         let shared =
             Arc::new(Shared::new(policy, url.prefix, timeout, local.then(|| Local::new(policy.lease))));
-        let mut connector = Connector::new(Arc::clone(&shared), url.addresses, log_in, say);
+        let (mut connector, wishes) = Connector::new(Arc::clone(&shared), url.addresses, log_in, say);
         match connector.discover() {
             Ok(()) => {}
             Err(Trouble::Away(why)) => say(&format!("the store is away: {why}; trying on")),
             Err(Trouble::Unwelcome(why)) => return Err(format!("--store {name}: {why}")),
         }
-        let (sender, wishes) = channel();
         let thread = thread::Builder::new().name("connector".into());
-        thread
-            .spawn(move || connector.run(&wishes))
-            .map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Self { shared, name, wishes: Mutex::new(sender) })
+        thread.spawn(move || connector.run()).map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(Self { shared, name, wishes })
     }
 }
 
 impl Store for Redis {
     fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>> {
         let (mailbox, counters) = self.shared.enlist(waker);
-        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Box::new(RedisSession::new(Arc::clone(&self.shared), wishes, mailbox, counters)))
+        let (shared, wishes) = (Arc::clone(&self.shared), Arc::clone(&self.wishes));
+        Ok(Box::new(RedisSession::new(shared, wishes, mailbox, counters)))
     }
 
     /// The engine frees what has expired by itself.

@@ -22,13 +22,12 @@ impl RedisSession {
         let slot = self.slot(node);
         if matches!(slot, LinkState::None) {
             *slot = LinkState::Wanted;
-            // It is gone only when the program ends.
-            let _ = self.wishes.send(Wish::Want(node, Arc::clone(&self.mailbox)));
+            self.wishes.send(Wish::Want(node, Arc::clone(&self.mailbox)));
         }
     }
 
     pub(super) fn refresh(&self) {
-        let _ = self.wishes.send(Wish::Refresh);
+        self.wishes.send(Wish::Refresh);
     }
 
     pub(super) fn slot(&mut self, node: NodeId) -> &mut LinkState {

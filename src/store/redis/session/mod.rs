@@ -13,10 +13,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use super::connector::Wish;
+use super::connector::Wishes;
 use super::counters::{Count, Counters};
 use super::link::Link;
 use super::shared::{Mailbox, Map, NodeId, Shared};
@@ -45,7 +44,7 @@ const UNUSED: Millis = Millis::from_secs(10);
 /// One worker's.
 pub struct RedisSession {
     shared: Arc<Shared>,
-    wishes: Sender<Wish>,
+    wishes: Arc<Wishes>,
     mailbox: Arc<Mailbox>,
     counters: Arc<Counters>,
     map: Arc<Map>,
@@ -100,7 +99,7 @@ impl RedisSession {
     /// A session with no connection yet; it asks for all.
     pub fn new(
         shared: Arc<Shared>,
-        wishes: Sender<Wish>,
+        wishes: Arc<Wishes>,
         mailbox: Arc<Mailbox>,
         counters: Arc<Counters>,
     ) -> Self {

@@ -314,6 +314,38 @@ fn no_user_waits_for_another_users_node() {
 }
 
 #[test]
+fn a_node_that_hangs_keeps_no_other_from_being_connected_to() {
+    let (a, b) = (Fake::new(), Fake::new());
+    cluster(&a, &b);
+    let store = patient(&a.url());
+    let mut worker = Worker::new(&store);
+    for user in ["joe", "ann"] {
+        assert_eq!(worker.surely(user, "x", START), Verdict::Started);
+    }
+    // The connection is lost, and a new one is accepted and told nothing, for the second that an attempt lasts.
+    a.set_rule(|call| if call.is("EVAL") { Act::Close } else { Act::Silence });
+    let before = a.connections();
+    let mut batch = Batch::default();
+    let (user, key) = (batch.arena.add(b"joe"), batch.arena.add(b"x"));
+    batch.push(Command { user, key, limit: 3, action: BEAT });
+    assert_eq!(worker.session.submit(worker.now(), &mut batch, &mut AllReady), Submitted::Parked);
+    worker.until("that one is being tried", || a.connections() > before);
+    let (began, before) = (Instant::now(), b.connections());
+    let mut lost = false;
+    b.set_rule(
+        move |call| {
+            if call.is("EVAL") && !std::mem::replace(&mut lost, true) { Act::Close } else { Act::Normal }
+        },
+    );
+    assert_eq!(worker.one("ann", "x", BEAT), Verdict::Renewed);
+    assert!(
+        b.connections() > before && began.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
 fn a_node_that_owes_very_many_answers_gets_no_more_commands() {
     let (a, b) = (Fake::new(), Fake::new());
     cluster(&a, &b);
