@@ -86,6 +86,8 @@ pub struct Journal {
     files: Arc<Files>,
     /// Those of the workers.
     lanes: Mutex<Vec<Arc<Lane>>>,
+    /// That of the sweeper.
+    sweepers_lane: Arc<Lane>,
     sweeper: Mutex<Sweeper>,
 }
 
@@ -139,6 +141,7 @@ impl Journal {
             sync,
             files: Arc::new(files),
             lanes: Mutex::default(),
+            sweepers_lane: Arc::clone(retention.lane()),
             sweeper: Mutex::new(Sweeper { retention, visits: 0 }),
         })
     }
@@ -197,9 +200,8 @@ impl Store for Journal {
 
     fn measures(&self) -> Vec<Measure> {
         let mut lanes = self.lanes().clone();
-        let sweeper = self.sweeper.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.push(Arc::clone(sweeper.retention.lane()));
-        drop(sweeper);
+        // Not asked of the sweeper: that may be waiting for the disk.
+        lanes.push(Arc::clone(&self.sweepers_lane));
         measures::of(&self.files, &lanes)
     }
 }

@@ -246,6 +246,32 @@ fn a_disk_that_does_not_answer_has_failed() {
 }
 
 #[test]
+fn what_is_measured_is_told_while_the_sweeper_waits_for_the_disk() {
+    let temp = Temp::new();
+    let (journal, faults) = open_bad(&temp, SyncPolicy::Always);
+    // A hold is what the sweeper writes again, and syncs.
+    let hold = Action::Hold { length: Millis::from_secs(1000), message: Word::default() };
+    assert_eq!(Client::new(&journal).one(NOW, "ann", "", hold).0, Ended);
+    faults.hangs.store(true, Relaxed);
+    let begun = faults.begun.load(Relaxed);
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while faults.begun.load(Relaxed) == begun {
+                journal.sweep(NOW);
+            }
+        });
+        while faults.begun.load(Relaxed) == begun {
+            std::thread::yield_now();
+        }
+        scope.spawn(|| told.send(journal.measures()));
+        let measures = heard.recv_timeout(std::time::Duration::from_secs(10));
+        faults.hangs.store(false, Relaxed);
+        assert!(measures.is_ok_and(|measures| !measures.is_empty()));
+    });
+}
+
+#[test]
 fn what_fits_into_no_file_does_not_make_more_and_more_of_them() {
     let temp = Temp::new();
     let (journal, faults) = open_bad(&temp, SyncPolicy::Always);
