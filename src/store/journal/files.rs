@@ -73,6 +73,18 @@ struct Told {
     up: bool,
 }
 
+impl Told {
+    /// Whether it is to be said now that the disk fails. Not as often as a disk may fail and recover; but one that goes on
+    /// failing is tried again and again, so that it is said as soon as it may be.
+    fn is_news(&mut self, now: Instant) -> bool {
+        let is_news = self.up && self.down.is_none_or(|at| now.duration_since(at) > QUIET);
+        if is_news {
+            (self.down, self.up) = (Some(now), false);
+        }
+        is_news
+    }
+}
+
 impl Files {
     pub fn new(disk: Box<dyn Disk>, place: String, say: Say, header: &Header, closed: Vec<Closed>) -> Self {
         Self {
@@ -152,9 +164,8 @@ impl Files {
             "cannot write to {}: {error}; changes are answered 503 until it can be written again",
             self.place
         );
-        let first = first && self.faults.fetch_add(1, Relaxed) == 0;
-        if first && told.down.is_none_or(|at| at.elapsed() > QUIET) {
-            (told.down, told.up) = (Some(Instant::now()), false);
+        self.faults.fetch_add(first.into(), Relaxed);
+        if !self.is_up() && told.is_news(Instant::now()) {
             (self.say)(&told.why);
         }
     }
@@ -178,5 +189,22 @@ impl Files {
             let secs = told.down.map_or(0, |at| at.elapsed().as_secs());
             (self.say)(&format!("{} can be written again, after {secs} s", self.place));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_failing_is_said_although_it_began_soon_after_the_last_time() {
+        let mut told = Told { up: true, ..Told::default() };
+        let (began, tick) = (Instant::now(), Duration::from_secs(1));
+        assert!(told.is_news(began) && !told.is_news(began + tick) && !told.is_news(began + 2 * QUIET));
+        told.up = true;
+        assert!(told.is_news(began + 3 * QUIET));
+        told.up = true;
+        assert!(!told.is_news(began + 3 * QUIET + tick));
+        assert!(told.is_news(began + 4 * QUIET + tick) && !told.is_news(began + 5 * QUIET));
     }
 }
