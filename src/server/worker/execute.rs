@@ -10,6 +10,7 @@
 //!
 //! *Invariant:* a panic of the store costs the requests that it was to carry out, and no others.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::work::Work;
@@ -96,9 +97,14 @@ impl Worker {
             match self.contain(complete) {
                 Some(Some(mut work)) if !work.turn.batch.awaited.is_empty() => {
                     // Those whose part of the engine has answered do not wait for a part that is slow, or hangs.
-                    self.respond_unless(&mut work, Exchange::is_awaited);
+                    let respond = AssertUnwindSafe(|| self.respond_unless(&mut work, Exchange::is_awaited));
+                    let responded = catch_unwind(respond);
+                    // Even after a panic: a session that lacks a batch of its own would panic again and again.
                     if self.contain(|worker| worker.engine.park_rest(work)).is_none() {
                         return self.fail_parked();
+                    }
+                    if let Err(panic) = responded {
+                        resume_unwind(panic);
                     }
                 }
                 Some(Some(work)) => {
@@ -113,7 +119,7 @@ impl Worker {
 
     /// The session has panicked: what it was to carry out is lost, and those connections are closed.
     fn fail_parked(&mut self) {
-        for work in self.engine.take_all() {
+        for work in self.engine.take_asked() {
             work.exchanges.into_iter().for_each(|(handle, _)| self.close(handle));
         }
     }

@@ -167,7 +167,7 @@ impl Worker {
         if self.contain(work).is_some() {
             return;
         }
-        drop((self.engine.take_all(), std::mem::take(&mut self.work), std::mem::take(&mut self.output)));
+        drop((self.engine.take_asked(), std::mem::take(&mut self.work), std::mem::take(&mut self.output)));
         // The session may have kept a batch that is not parked.
         self.engine.spend_ticket();
         (self.input.arrivals, self.input.filled) = (Vec::new(), 0);

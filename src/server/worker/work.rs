@@ -29,6 +29,11 @@ pub struct Work {
 }
 
 impl Work {
+    /// Whether the observer answers it, and not the session.
+    fn is_observed(&self) -> bool {
+        self.exchanges.iter().any(|(_, exchange)| exchange.observes().is_some())
+    }
+
     /// Forgets all, and keeps the memory for the next turn.
     pub fn clear(&mut self) {
         self.exchanges.clear();
@@ -141,10 +146,10 @@ impl Engine {
         self.submitted + self.pending > 0 || self.deadline.is_some()
     }
 
-    /// All that is parked, for a session that will not give it back.
-    pub fn take_all(&mut self) -> Vec<Work> {
+    /// All that waits for the session, which will not give it back.
+    pub fn take_asked(&mut self) -> Vec<Work> {
         (self.submitted, self.pending) = (0, 0);
-        self.parked.drain().map(|(_, work)| work).collect()
+        self.parked.extract_if(|_, work| !work.is_observed()).map(|(_, work)| work).collect()
     }
 
     /// Keeps the memory of work that is done.
