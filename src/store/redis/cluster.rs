@@ -105,6 +105,8 @@ pub enum Refused {
     NoScript,
     /// It will not be done.
     Never,
+    /// Nor will another be: what is said here has to be changed first.
+    All(&'static str),
 }
 
 /// Reads an error, given by a node at `asked`.
@@ -121,8 +123,32 @@ pub fn refused(error: &[u8], asked: &Address) -> Refused {
         b"TRYAGAIN" | b"CLUSTERDOWN" => Refused::Later,
         b"NOSCRIPT" => Refused::NoScript,
         b"READONLY" | b"LOADING" | b"MASTERDOWN" | b"NOAUTH" => Refused::Elsewhere,
-        _ => Refused::Never,
+        _ => advice(error).map_or(Refused::Never, Refused::All),
     }
+}
+
+/// What an error says of the server, for the operator: it goes on from the server's address, and says what to do. None: the
+/// error is about one command, or passes by itself.
+pub fn advice(error: &[u8]) -> Option<&'static str> {
+    const FEW_RIGHTS: &str =
+        "does not let this user do what it has to: give it the rights that docs/stores.md lists";
+    let is = |start: &str| error.starts_with(start.as_bytes());
+    Some(match error.split(|&byte| byte == b' ').next().unwrap_or_default() {
+        b"DENIED" => "is in protected mode: give it a password, or set `protected-mode no`",
+        b"NOAUTH" => "wants a password: give it in --store, as redis://:PASSWORD@HOST or by ?password-file=",
+        b"WRONGPASS" => "refuses the password or the user: correct them in --store",
+        b"NOPERM" => FEW_RIGHTS,
+        b"NOREPLICAS" => {
+            "takes no changes while it has so few replicas: bring them back, or lower `min-replicas-to-write`"
+        }
+        b"MISCONF" => {
+            "takes no changes while it cannot save them: see to its disk; its log says what is wrong"
+        }
+        b"OOM" => "takes no changes while its memory is full: raise its `maxmemory`",
+        b"ERR" if is("ERR The user executing the script") || is("ERR ACL failure in script") => FEW_RIGHTS,
+        b"ERR" if is("ERR max number of clients reached") => "takes no more clients: raise its `maxclients`",
+        _ => return None,
+    })
 }
 
 /// `HOST:PORT`, where an IPv6 address has no brackets, and no host means the host that was asked.
@@ -217,11 +243,32 @@ mod tests {
             ("LOADING Redis is loading the dataset in memory", Elsewhere),
             ("MASTERDOWN Link with MASTER is down", Elsewhere),
             ("NOSCRIPT No matching script. Please use EVAL.", NoScript),
-            ("OOM command not allowed when used memory > 'maxmemory'.", Never),
-            ("NOREPLICAS Not enough good replicas to write.", Never),
+            ("ERR wrong number of arguments for 'evalsha' command", Never),
             ("", Never),
         ] {
             assert_eq!(refused(text.as_bytes(), &tcp("h", 1)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_operator_has_to_change_is_said() {
+        for (text, expected) in [
+            ("OOM command not allowed when used memory > 'maxmemory'.", "`maxmemory`"),
+            ("NOREPLICAS Not enough good replicas to write.", "`min-replicas-to-write`"),
+            (
+                "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -NOREPLICAS Not enough",
+                "`min-replicas-to-write`",
+            ),
+            ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to", "its disk"),
+            ("NOPERM this user has no permissions to run the 'evalsha' command", "the rights"),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: 1",
+                "the rights",
+            ),
+            ("ERR ACL failure in script: User app has no permissions to run the 'set' command", "the rights"),
+        ] {
+            let Refused::All(advice) = refused(text.as_bytes(), &tcp("h", 1)) else { panic!("{text}") };
+            assert!(advice.contains(expected), "{text}: {advice}");
         }
     }
 }

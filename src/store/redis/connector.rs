@@ -50,6 +50,8 @@ pub enum Wish {
     Tried(NodeId, Result<Connected, Trouble>),
     /// What came of asking for the map.
     Asked(Result<Found, Trouble>),
+    /// This is to be told to the operator.
+    Say(String),
     /// The store and its sessions are gone.
     End,
 }
@@ -147,9 +149,8 @@ impl Connector {
     /// Asks for the map, and waits for it; to be done before [`Connector::run`].
     pub fn discover(&mut self) -> Result<(), Trouble> {
         let peers = self.begin_refresh();
-        let found = attempt::find(&peers, &self.log_in)?;
-        self.publish(found);
-        Ok(())
+        let found = attempt::find(&peers, &self.log_in);
+        found.map(|found| self.publish(found)).inspect_err(|trouble| self.shared.set_away(trouble.why()))
     }
 
     /// Works until the store is dropped.
@@ -163,6 +164,7 @@ impl Connector {
                 Ok(Wish::Refresh) => self.want_refresh(),
                 Ok(Wish::Tried(node, result)) => self.tried(node, result),
                 Ok(Wish::Asked(result)) => self.asked(result),
+                Ok(Wish::Say(text)) => (self.say)(&text),
                 Ok(Wish::End) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -274,7 +276,9 @@ impl Connector {
                 }
                 self.refresh_failures = 0;
             }
-            Err(Trouble::Away(why) | Trouble::Unwelcome(why)) => {
+            Err(trouble) => {
+                let why = trouble.why();
+                self.shared.set_away(why);
                 if self.refresh_failures == 0 && !was_unknown {
                     (self.say)(&format!("the store cannot be asked for its nodes: {why}"));
                 }
@@ -337,7 +341,9 @@ impl Connector {
                     session.put(Letter::Connected(id, stream));
                 }
             }
-            Err(Trouble::Away(why) | Trouble::Unwelcome(why)) => {
+            Err(trouble) => {
+                let why = trouble.why();
+                self.shared.set_away(why);
                 wanted.failures += 1;
                 wanted.next = Instant::now() + self.pause(wanted.failures);
                 if !node.down.swap(true, Relaxed) {

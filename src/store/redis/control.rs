@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
+use super::cluster;
 use super::stream::Stream;
 use crate::codec::redis_url::Address;
 use crate::codec::resp::{self, Reply};
@@ -28,6 +29,14 @@ pub enum Trouble {
     Away(String),
     /// It is there and will not have us: the operator has to change something.
     Unwelcome(String),
+}
+
+impl Trouble {
+    /// What there is to say.
+    pub fn why(&self) -> &str {
+        let (Self::Away(why) | Self::Unwelcome(why)) = self;
+        why
+    }
 }
 
 /// A server that answers.
@@ -55,11 +64,11 @@ impl<'a> Control<'a> {
         if let Some(password) = password {
             let words = [Some(&b"AUTH"[..]), user.as_ref().map(String::as_bytes), Some(password.as_bytes())];
             let words: Vec<&[u8]> = words.into_iter().flatten().collect();
-            self.must_be_ok(&words, "it refuses the password, or wants none: see --store")?;
+            self.must_be_ok(&words, "it wants no password, or refuses it: see --store")?;
         }
         let address = self.address;
         self.ask(&[b"PING"], |reply| match reply {
-            Reply::Error(error) => Err(trouble(address, error)),
+            Reply::Error(error) => Err(trouble(address, error, None)),
             _ => Ok(()),
         })?;
         if *database > 0 {
@@ -76,12 +85,7 @@ impl<'a> Control<'a> {
     fn must_be_ok(&mut self, words: &[&[u8]], otherwise: &str) -> Result<(), Trouble> {
         let address = self.address;
         self.ask(words, |reply| match reply {
-            Reply::Error(error) if error.starts_with(b"LOADING") => Err(trouble(address, error)),
-            Reply::Error(error) => {
-                // Of what the server says only the first word: the rest may repeat what it was sent.
-                let word = error.split(|byte| *byte == b' ').next().unwrap_or_default();
-                Err(Trouble::Unwelcome(format!("{address}: {otherwise} ({})", String::from_utf8_lossy(word))))
-            }
+            Reply::Error(error) => Err(trouble(address, error, Some(otherwise))),
             _ => Ok(()),
         })
     }
@@ -151,15 +155,16 @@ impl<'a> Control<'a> {
     }
 }
 
-/// What an error at the door means, by its first word.
-fn trouble(address: &Address, error: &[u8]) -> Trouble {
-    let word = error.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let word = String::from_utf8_lossy(word);
-    match &*word {
-        "NOAUTH" => Trouble::Unwelcome("the server wants a password: write redis://:PASSWORD@HOST".into()),
-        "WRONGPASS" | "NOPERM" => {
-            Trouble::Unwelcome(format!("the server refuses this user ({word}), see --store"))
+/// What an error at the door means; `otherwise` is said if the server does not say what is wrong itself.
+fn trouble(address: &Address, error: &[u8], otherwise: Option<&str>) -> Trouble {
+    // Of what the server says only the first word: the rest may repeat what it was sent.
+    let word = String::from_utf8_lossy(error.split(|byte| *byte == b' ').next().unwrap_or_default());
+    match (&*word, cluster::advice(error), otherwise) {
+        ("DENIED" | "NOAUTH" | "WRONGPASS" | "NOPERM", Some(advice), _) => {
+            Trouble::Unwelcome(format!("{address} {advice} ({word})"))
         }
-        _ => Trouble::Away(format!("{address} says {word}")),
+        (_, Some(advice), _) => Trouble::Away(format!("{address} {advice} ({word})")),
+        ("LOADING", ..) | (_, None, None) => Trouble::Away(format!("{address} says {word}")),
+        (_, None, Some(otherwise)) => Trouble::Unwelcome(format!("{address}: {otherwise} ({word})")),
     }
 }

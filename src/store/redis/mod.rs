@@ -33,7 +33,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use super::{Census, Measure, Session, Store, Swept, Value};
@@ -122,8 +122,8 @@ impl Store for Redis {
     }
 
     fn trouble(&self) -> Option<String> {
-        let is_up = self.shared.local.is_some() || self.shared.map().1.is_up();
-        (!is_up).then(|| format!("The server cannot reach {}; try another one.", self.name))
+        let why = self.shared.trouble(Instant::now())?;
+        Some(format!("The server cannot use its store: {why}."))
     }
 
     fn describe(&self) -> String {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use super::cluster::{Range, SLOTS, slot};
 use super::counters::Counters;
@@ -15,6 +16,10 @@ use crate::time::Millis;
 
 /// The number of a node: its place in [`Map::nodes`], which stays the same as long as the program runs.
 pub type NodeId = u32;
+
+/// How long it counts that a node has refused all changes. Only commands show that it takes them again, and while none come
+/// it must not count for ever.
+const REFUSAL_COUNTS: Duration = Duration::from_secs(5);
 
 /// What all threads of one store share.
 pub struct Shared {
@@ -32,6 +37,10 @@ pub struct Shared {
     version: AtomicU64,
     mailboxes: Mutex<Vec<Arc<Mailbox>>>,
     counters: Mutex<Vec<Arc<Counters>>>,
+    /// Why a server could not be used, as the connector has found out last.
+    away: Mutex<String>,
+    /// Why a node that answers refuses all changes, and when it did so last.
+    refusal: Mutex<Option<(Instant, String)>>,
     /// How often the map of a Cluster was asked for.
     pub refreshes: AtomicU64,
 }
@@ -182,6 +191,8 @@ impl Shared {
             version: AtomicU64::new(0),
             mailboxes: Mutex::default(),
             counters: Mutex::default(),
+            away: Mutex::default(),
+            refusal: Mutex::default(),
             refreshes: AtomicU64::new(0),
         }
     }
@@ -197,6 +208,41 @@ impl Shared {
     /// The counters of all sessions.
     pub fn counters(&self) -> Vec<Arc<Counters>> {
         lock(&self.counters).clone()
+    }
+
+    /// A server cannot be used.
+    pub fn set_away(&self, why: &str) {
+        why.clone_into(&mut lock(&self.away));
+    }
+
+    /// A node has refused a change for a reason that holds for all of them. Returns what the operator is to be told, if that
+    /// is news.
+    pub fn set_refusal(&self, now: Instant, node: &Address, advice: &str) -> Option<String> {
+        let mut refusal = lock(&self.refusal);
+        match &mut *refusal {
+            Some((last, _)) if now.saturating_duration_since(*last) < REFUSAL_COUNTS => {
+                *last = now;
+                None
+            }
+            _ => {
+                let why = format!("{node} {advice}");
+                *refusal = Some((now, why.clone()));
+                Some(why)
+            }
+        }
+    }
+
+    /// Why not all commands can be carried out now.
+    pub fn trouble(&self, now: Instant) -> Option<String> {
+        if self.local.is_some() {
+            return None;
+        }
+        if !self.map().1.is_up() {
+            return Some(lock(&self.away).clone());
+        }
+        let refusal = lock(&self.refusal);
+        let (last, why) = refusal.as_ref()?;
+        (now.saturating_duration_since(*last) < REFUSAL_COUNTS).then(|| why.clone())
     }
 
     /// The map, and its version.

@@ -7,6 +7,7 @@ use super::{LinkState, MOMENT, MOST_OWED, MOST_TRIES, Now, RedisSession};
 use crate::codec::redis_url::Address;
 use crate::codec::resp::{self, Reply};
 use crate::store::redis::cluster::{Refused, refused};
+use crate::store::redis::connector::Wish;
 use crate::store::redis::counters::Count;
 use crate::store::redis::link::{Broken, Link, Pending};
 use crate::store::redis::script::{self, Swap};
@@ -214,12 +215,20 @@ impl RedisSession {
                 link.knows_script = false;
                 self.wait(id);
             }
-            Refused::Never => {
-                self.counters.bump(Count::Errors);
-                self.fail(now, id);
+            Refused::Never => self.fail_for_good(now, id),
+            Refused::All(advice) => {
+                if let Some(why) = self.shared.set_refusal(now.at, &asked, advice) {
+                    self.wishes.send(Wish::Say(format!("the store cannot be used: {why}")));
+                }
+                self.fail_for_good(now, id);
             }
         }
         Ok(())
+    }
+
+    fn fail_for_good(&mut self, now: Now, id: u32) {
+        self.counters.bump(Count::Errors);
+        self.fail(now, id);
     }
 
     /// The engine has named another node for a task.

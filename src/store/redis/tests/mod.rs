@@ -520,12 +520,15 @@ fn an_engine_that_is_away_at_the_start_may_come_later() {
 
 #[test]
 fn what_has_to_be_changed_is_said_at_the_start_without_the_password() {
-    for (rule, url, expected) in [
-        ("AUTH", "redis://:SECRET@", "refuses the password"),
-        ("PING", "redis://", "wants a password"),
-        ("SELECT", "redis://", "refuses the database"),
+    for (rule, error, url, expected) in [
+        ("AUTH", "-WRONGPASS SECRET", "redis://:SECRET@", "refuses the password"),
+        ("AUTH", "-ERR AUTH SECRET", "redis://:SECRET@", "wants no password"),
+        ("AUTH", "-DENIED SECRET", "redis://:SECRET@", "`protected-mode no`"),
+        ("PING", "-DENIED SECRET", "redis://", "`protected-mode no`"),
+        ("PING", "-NOAUTH SECRET", "redis://", "wants a password"),
+        ("PING", "-NOPERM SECRET", "redis://", "the rights"),
+        ("SELECT", "-ERR SECRET", "redis://", "refuses the database"),
     ] {
-        let error = if rule == "PING" { "-NOAUTH SECRET" } else { "-WRONGPASS SECRET" };
         let fake = Fake::with(
             move |call| {
                 if call.is(rule) { Act::Say(format!("{error}\r\n")) } else { Act::Normal }
@@ -536,6 +539,43 @@ fn what_has_to_be_changed_is_said_at_the_start_without_the_password() {
         let settings = Settings { url, timeout: Millis::from_millis(250), local: false, policy, say: |_| {} };
         let said = Redis::start(settings).err().expect("it is refused");
         assert!(said.contains(expected) && !said.contains("SECRET"), "{said}");
+    }
+}
+
+#[test]
+fn an_engine_that_has_no_room_for_another_client_may_have_it_later() {
+    let full = |_: &fake::Call| Act::Say("-ERR max number of clients reached\r\n".into());
+    let fake = Fake::with(full);
+    let store = impatient(&fake.url().replace("redis://", "redis://:SECRET@"));
+    assert!(store.trouble().is_some_and(|trouble| trouble.contains("`maxclients`")));
+    let mut worker = Worker::new(&store);
+    fake.set_rule(|_| Act::Normal);
+    worker.until("it is up", || store.is_up());
+}
+
+#[test]
+fn readiness_says_what_the_operator_has_to_change() {
+    let fake = Fake::new();
+    let store = patient(&fake.url());
+    let mut worker = Worker::new(&store);
+    assert_eq!(worker.surely("ann", "a", START), Verdict::Started);
+    let said = |expected: &str| store.trouble().is_some_and(|trouble| trouble.contains(expected));
+    // One command that fails is no reason to send clients elsewhere.
+    fake.set_rule(|call| if call.is("EVAL") { Act::Say("-ERR words\r\n".into()) } else { Act::Normal });
+    assert_eq!((worker.one("ann", "a", BEAT), store.trouble()), (Verdict::Unavailable, None));
+    let few = "-NOREPLICAS Not enough good replicas to write.\r\n";
+    fake.set_rule(|call| if call.is("EVAL") { Act::Say(few.into()) } else { Act::Normal });
+    assert_eq!(worker.one("ann", "a", BEAT), Verdict::Unavailable);
+    assert!(said(&format!("127.0.0.1:{} takes no changes", fake.port)), "{:?}", store.trouble());
+    assert!(said("`min-replicas-to-write`."), "{:?}", store.trouble());
+    // No client comes while it is not ready, and so no command that would show that all is well again.
+    assert_eq!(store.shared.trouble(Instant::now() + Duration::from_secs(6)), None);
+    // A server that was started anew, with another configuration.
+    for (error, expected) in [("NOAUTH", "wants a password"), ("DENIED", "`protected-mode no`")] {
+        fake.set_rule(|_| Act::Close);
+        let _ = worker.one("ann", "a", BEAT);
+        fake.set_rule(move |_| Act::Say(format!("-{error} and more\r\n")));
+        worker.until(expected, || said(expected));
     }
 }
 
