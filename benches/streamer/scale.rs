@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::Effort;
 use crate::load::{AtEnd, Load, Tally};
-use crate::process::{APART, Cores, Process, SAME};
+use crate::process::{ANY, APART, Cores, Process, SAME};
 use crate::requests::{PLAIN, Random, Scenario, Script};
 use crate::spread::{Spread, median};
 
@@ -158,11 +158,12 @@ fn idle_connections(effort: Effort) -> io::Result<()> {
 
 /// From the start of the process to its first answer.
 fn start_up(effort: Effort) -> io::Result<()> {
+    ANY.pin_load();
     let mut times = Vec::new();
     for _ in 0..effort.pick(21, 3) {
         let from = Instant::now();
         // Not pinned: that would be one more program to start.
-        let server = Process::server(crate::process::ANY, &[])?;
+        let server = Process::server(ANY, &[])?;
         let mut load = Load::connect(server.address, 1, 1)?;
         load.set(|_| Scenario::Get.ring(PLAIN, 0..1));
         load.run_once()?;
