@@ -103,6 +103,8 @@ struct Wanted {
     /// Whether it is being tried.
     is_tried: bool,
     failures: u32,
+    /// What the operator was last told of it; nothing when it answers.
+    told: String,
     next: Instant,
     /// Which of the node's addresses was the last that was good.
     good: usize,
@@ -187,6 +189,7 @@ impl Connector {
             sessions: Vec::new(),
             is_tried: false,
             failures: 0,
+            told: String::new(),
             next: Instant::now(),
             good: 0,
         });
@@ -324,7 +327,6 @@ impl Connector {
         );
     }
 
-    /// One attempt goes for all sessions that want the node: the first that fails is the last for now.
     fn tried(&mut self, id: NodeId, result: Result<Connected, Trouble>) {
         self.attempts -= 1;
         let (_, map) = self.shared.map();
@@ -337,29 +339,36 @@ impl Connector {
                     (self.say)(&format!("the store answers: {}", node.addresses[at]));
                 }
                 (wanted.good, wanted.failures) = (at, 0);
+                wanted.told.clear();
                 if let Some(session) = wanted.sessions.pop() {
                     session.put(Letter::Connected(id, stream));
                 }
             }
             Err(trouble) => {
-                let why = trouble.why();
-                self.shared.set_away(why);
-                wanted.failures += 1;
-                wanted.next = Instant::now() + self.pause(wanted.failures);
-                if !node.down.swap(true, Relaxed) {
-                    (self.say)(&format!("the store is away: {why}; trying on"));
-                }
-                // A node that has no slots any more need not be tried for ever. But the map may be old.
-                let tries_on = map.owners.contains(&id);
-                for session in &wanted.sessions {
-                    session.put(Letter::Failed { node: id, tries_on });
-                }
-                if !tries_on {
-                    wanted.sessions.clear();
-                }
-                self.refresh_at = self.refresh_at.min(wanted.next);
+                node.down.store(true, Relaxed);
+                self.failed(id, &mut wanted, trouble.why(), map.owners.contains(&id));
             }
         }
         self.nodes.insert(id, wanted);
+    }
+
+    /// One attempt goes for all sessions that want the node: the first that fails is the last for now. A node that has no
+    /// slots any more need not be tried for ever; but the map may be old.
+    fn failed(&mut self, id: NodeId, wanted: &mut Wanted, why: &str, tries_on: bool) {
+        self.shared.set_away(why);
+        wanted.failures += 1;
+        wanted.next = Instant::now() + self.pause(wanted.failures);
+        // It may be away at first, and come back with something that the operator has to change.
+        if wanted.told != why {
+            (self.say)(&format!("the store is away: {why}; trying on"));
+            why.clone_into(&mut wanted.told);
+        }
+        for session in &wanted.sessions {
+            session.put(Letter::Failed { node: id, tries_on });
+        }
+        if !tries_on {
+            wanted.sessions.clear();
+        }
+        self.refresh_at = self.refresh_at.min(wanted.next);
     }
 }

@@ -5,7 +5,7 @@
 mod fake;
 
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -50,10 +50,14 @@ fn impatient(url: &str) -> Arc<Redis> {
 }
 
 fn store(url: &str, timeout: Duration, local: bool) -> Arc<Redis> {
+    outspoken(url, timeout, local, |_| {})
+}
+
+fn outspoken(url: &str, timeout: Duration, local: bool, say: fn(&str)) -> Arc<Redis> {
     let policy = Policy { lease: Millis::from_secs(90), ..Policy::default() };
     let timeout = Millis::from_millis(timeout.as_millis() as u64);
     let url = Url::parse(url).unwrap();
-    Arc::new(Redis::start(Settings { url, timeout, local, policy, say: |_| {} }).unwrap())
+    Arc::new(Redis::start(Settings { url, timeout, local, policy, say }).unwrap())
 }
 
 /// A worker with a session: it tells the session all the time that everything may be ready.
@@ -551,6 +555,36 @@ fn an_engine_that_has_no_room_for_another_client_may_have_it_later() {
     let mut worker = Worker::new(&store);
     fake.set_rule(|_| Act::Normal);
     worker.until("it is up", || store.is_up());
+}
+
+#[test]
+fn the_operator_is_told_once_what_has_to_be_changed() {
+    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let fake = Fake::new();
+    let tell = |text: &str| TOLD.lock().unwrap().push(text.into());
+    let store = outspoken(&fake.url(), Duration::from_secs(4), false, tell);
+    let mut worker = Worker::new(&store);
+    assert_eq!(worker.surely("ann", "a", START), Verdict::Started);
+    let few = "-NOREPLICAS Not enough good replicas to write.\r\n";
+    fake.set_rule(|call| if call.is("EVAL") { Act::Say(few.into()) } else { Act::Normal });
+    (0..3).for_each(|_| assert_eq!(worker.one("ann", "a", BEAT), Verdict::Unavailable));
+    fake.set_rule(|_| Act::Say("-LOADING Redis is loading\r\n".into()));
+    assert_eq!(worker.one("ann", "a", BEAT), Verdict::Unavailable);
+    let before = fake.connections();
+    worker.until("it was tried again", || fake.connections() > before + 1);
+    fake.set_rule(|_| Act::Say("-DENIED Redis is running in protected mode\r\n".into()));
+    worker.until("the reason is another", || TOLD.lock().unwrap().len() == 3);
+    fake.set_rule(|_| Act::Normal);
+    worker.until("it answers", || TOLD.lock().unwrap().len() == 4);
+    let address = format!("127.0.0.1:{}", fake.port);
+    for (told, expected) in TOLD.lock().unwrap().iter().zip([
+        format!("the store cannot be used: {address} takes no changes"),
+        format!("the store is away: {address} says LOADING; trying on"),
+        format!("the store is away: {address} is in protected mode"),
+        format!("the store answers: {address}"),
+    ]) {
+        assert!(told.starts_with(&expected), "{told}");
+    }
 }
 
 #[test]
