@@ -18,6 +18,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -215,7 +216,12 @@ impl Connector {
         told: impl FnOnce(Result<T, Trouble>) -> Wish + Copy + Send + 'static,
     ) {
         let (log_in, outbox) = (Arc::clone(&self.log_in), self.outbox.clone());
-        let tell = move || outbox.send(told(work(&log_in)));
+        let tell = move || {
+            // What has panicked would else be waited for without end.
+            let done = catch_unwind(AssertUnwindSafe(|| work(&log_in)));
+            let done = done.unwrap_or_else(|_| Err(Trouble::Away("a panic, which is told above".into())));
+            outbox.send(told(done))
+        };
         if let Err(error) = thread::Builder::new().name("attempt".into()).spawn(tell) {
             let why = Trouble::Away(format!("cannot start a thread: {error}"));
             let _ = self.outbox.send(told(Err(why)));
@@ -370,5 +376,20 @@ impl Connector {
             wanted.sessions.clear();
         }
         self.refresh_at = self.refresh_at.min(wanted.next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_panics_has_failed() {
+        let shared = Arc::new(Shared::new(Default::default(), Vec::new(), Default::default(), None));
+        let log_in = LogIn { user: None, password: None, database: 0, timeout: FIRST_PAUSE };
+        let (connector, _wishes) = Connector::new(shared, Vec::new(), log_in, |_| {});
+        connector.aside(|_| panic!("as the test wants it"), Wish::Asked);
+        let told = connector.inbox.recv_timeout(Duration::from_secs(5));
+        assert!(matches!(told, Ok(Wish::Asked(Err(Trouble::Away(_))))));
     }
 }
