@@ -25,10 +25,9 @@ pub fn check(bytes: &[u8]) -> Result<(), TextError> {
     if text.chars().any(char::is_control) { Err(TextError::Control) } else { Ok(()) }
 }
 
-/// Whether all of `bytes` are printable ASCII. Nearly all names are, and then nothing else need be looked at. The loop has
-/// no early end, so that the compiler compares sixteen bytes at a time.
-#[must_use]
-pub fn is_printable_ascii(bytes: &[u8]) -> bool {
+/// Nearly all names are printable ASCII, and then nothing else need be looked at. The loop has no early end, so that the
+/// compiler compares sixteen bytes at a time.
+fn is_printable_ascii(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |so_far, byte| so_far & matches!(byte, b' '..=b'~'))
 }
 

@@ -27,7 +27,7 @@ macro_rules! refusals {
 }
 
 refusals! {
-    RequestLine, BadRequest, "The request line is not `METHOD target HTTP/1.1` with single spaces.";
+    RequestLine, BadRequest, "The request line is not `METHOD target HTTP/1.1` with single spaces; write it so.";
     SecondEmptyLine, BadRequest, "More than one empty line came before the request line; send at most one.";
     BareLineFeed, BadRequest, "A line ended in LF alone; end every line with CRLF.";
     BareCarriageReturn, BadRequest, "A CR came without its LF; end every line with CRLF.";
@@ -56,7 +56,8 @@ refusals! {
         "Only the transfer coding `chunked` is implemented; send that or Content-Length.";
     Expectation, ExpectationFailed, "Only `Expect: 100-continue` can be met; send that or no Expect.";
     BodyTooLarge, ContentTooLarge, "The body is larger than 8192 bytes; send a smaller one.";
-    ChunkSize, BadRequest, "A chunk size is not a plain hexadecimal number followed by CRLF or an extension.";
+    ChunkSize, BadRequest,
+        "A chunk size is not a hexadecimal number with CRLF or an extension behind it; send digits alone.";
     ChunkExtension, BadRequest, "A chunk extension is malformed; leave it out.";
     ChunkEnd, BadRequest, "A chunk is not followed by CRLF; send as many bytes as its size says.";
     Trailer, BadRequest, "A trailer field is malformed; leave it out.";

@@ -102,8 +102,7 @@ impl Credentials {
     /// user-pass   = user-id ":" password               ; after base64; a user-id has no colon
     /// ```
     ///
-    /// "The user-id and password MUST NOT contain any control characters", so that one is
-    /// refused before it is looked up.
+    /// "The user-id and password MUST NOT contain any control characters": such a pair is not looked up.
     ///
     /// # Errors
     ///
@@ -123,11 +122,8 @@ impl Credentials {
         let pair = &arena.bytes()[mark..];
         let colon = pair.iter().position(|&byte| byte == b':').ok_or(Failure::Malformed)?;
         let (user, password) = (&pair[..colon], &pair[colon + 1..]);
-        // Nearly always it is all printable ASCII, which is seen at one look.
-        let is_text =
-            text::is_printable_ascii(pair) || (text::check(user).is_ok() && !text::has_control(password));
         let granted = match self {
-            _ if !is_text || !(1..=text::MAX_USER_ID).contains(&user.len()) => Err(Failure::Malformed),
+            _ if !text::is_user_id(user) || text::has_control(password) => Err(Failure::Malformed),
             Self::Open => Ok(Grant::default()),
             Self::Users(users) => users.check(user, password),
             Self::Signed(keys) => keys.check(user, password, wall),
