@@ -81,14 +81,7 @@ fn costs(effort: Effort) -> io::Result<()> {
             _ => Process::server(cores, &[]),
         })?;
         drop(directory);
-        let said = format!(
-            "{} times; CPU {} µs, p99 {} µs, {} thousand/s",
-            rounds.ratio().interval(2),
-            rounds.medians(|figures| figures.cpu, 2),
-            rounds.medians(|figures| figures.p99, 0),
-            rounds.medians(|figures| figures.per_second / 1e3, 1)
-        );
-        row(name, &said);
+        row(name, &rounds.said());
         rounds.print_failures();
     }
     Ok(())

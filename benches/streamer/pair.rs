@@ -133,6 +133,17 @@ impl Rounds {
         format!("{:.places$} / {:.places$}", of(0), of(1))
     }
 
+    /// The ratio, and the medians of what a store costs.
+    pub fn said(&self) -> String {
+        format!(
+            "{} times; CPU {} µs, p99 {} µs, {} thousand/s",
+            self.ratio().interval(2),
+            self.medians(|figures| figures.cpu, 2),
+            self.medians(|figures| figures.p99, 0),
+            self.medians(|figures| figures.per_second / 1e3, 1)
+        )
+    }
+
     /// Says it if requests failed.
     pub fn print_failures(&self) {
         let failed: u64 = self.0.iter().flatten().map(|figures| figures.failed).sum();

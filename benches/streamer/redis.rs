@@ -89,7 +89,7 @@ fn store(port: u16) -> String {
     format!("redis://127.0.0.1:{port}")
 }
 
-/// CPU time a request, with the engine and without; and the engine's own.
+/// CPU time of the server a request, with the engine and without.
 fn costs(effort: Effort, engine: &Engine) -> io::Result<()> {
     let (length, cores, store) = (Length::new(effort, ROUNDS), SAME.or_any(), store(engine.port));
     println!("  {CONNECTIONS} connections, {USERS} users, one worker, {}; redis / memory", cores.name());
@@ -97,20 +97,13 @@ fn costs(effort: Effort, engine: &Engine) -> io::Result<()> {
         let case = Case { name, cores, scenario, style: PLAIN, pipeline: 1 };
         let flags = ["--store", &store];
         let rounds = case.measure(length, |i| Process::server(cores, if i == 0 { &flags } else { &[] }))?;
-        let said = format!(
-            "{} times; CPU {} µs, p99 {} µs, {} thousand/s",
-            rounds.ratio().interval(2),
-            rounds.medians(|figures| figures.cpu, 2),
-            rounds.medians(|figures| figures.p99, 0),
-            rounds.medians(|figures| figures.per_second / 1e3, 1)
-        );
-        row(name, &said);
+        row(name, &rounds.said());
         rounds.print_failures();
     }
     Ok(())
 }
 
-/// Requests a second through the engine at `port`, wherever the system puts server, engine and load.
+/// Requests a second through the engine at `port`, and the CPU time of both, wherever the system puts server, engine and load.
 fn throughput(effort: Effort, engine: &Engine, name: &str, port: u16) -> io::Result<()> {
     let time = effort.pick(Duration::from_secs(4), Duration::from_millis(100));
     for (what, scenario) in SCENARIOS {

@@ -122,9 +122,9 @@ impl Lane {
     }
 
     fn wait(&self) -> Wanted {
-        let patience = if self.faulty.load(Relaxed) { RETRY } else { TICK };
+        let timeout = if self.faulty.load(Relaxed) { RETRY } else { TICK };
         let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.more.wait_timeout_while(wanted, patience, |wanted| *wanted == Wanted::Nothing);
+        let waited = self.more.wait_timeout_while(wanted, timeout, |wanted| *wanted == Wanted::Nothing);
         let mut wanted = waited.unwrap_or_else(PoisonError::into_inner).0;
         let told = *wanted;
         if told == Wanted::Sync {

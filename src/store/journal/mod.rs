@@ -67,7 +67,7 @@ use writer::Writer;
 /// So many turns of a worker may wait for the disk; past it changes are refused.
 const MAX_PENDING: usize = 1024;
 /// So long they wait: a disk that does not answer in that time has failed.
-const PATIENCE: Millis = Millis::from_secs(10);
+const SYNC_TIMEOUT: Millis = Millis::from_secs(10);
 
 /// When a change is on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,27 +113,27 @@ impl Journal {
         let directory = Directory::open(path)?;
         let memory = Memory::new(policy);
         let found = replay::replay(&directory, &memory, policy.lease, say)?;
-        let start = found.time.unwrap_or(BEGINNING);
+        let start = found.start();
         // Players who come from another store are taken over, if this one is empty.
         policy.adopt_until = if found.has_records { start } else { start + policy.lease };
-        let place = (path.display().to_string(), say);
-        let journal =
-            Self::begin(Box::new(directory), place, memory.with_policy(policy), policy, sync, found, start);
+        let (place, memory) = (path.display().to_string(), memory.with_policy(policy));
+        let journal = Self::begin(Box::new(directory), place, say, memory, policy.lease, sync, found);
         let journal = journal.map_err(|error| format!("cannot write to {}: {error}", path.display()))?;
         Ok((journal, start))
     }
 
     fn begin(
         disk: Box<dyn Disk>,
-        (place, say): (String, Say),
+        place: String,
+        say: Say,
         memory: Memory,
-        policy: Policy,
+        lease: Millis,
         sync: SyncPolicy,
         found: Found,
-        start: Timestamp,
     ) -> io::Result<Self> {
+        let start = found.start();
         let Found { sequence, number, run, control, files: closed, .. } = found;
-        let header = Header { lane: 0, number, run: run + 1, start, lease: policy.lease, sequence };
+        let header = Header { lane: 0, number, run: run + 1, start, lease, sequence };
         let files = Files::new(disk, place, say, &header, closed);
         let retention = Retention::new(&files, control)?;
         Ok(Self {
@@ -150,9 +150,6 @@ impl Journal {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Where the lease clock begins in a new directory.
-const BEGINNING: Timestamp = Timestamp::BEGINNING;
 
 impl Store for Journal {
     fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>> {
@@ -281,7 +278,7 @@ impl Session for InJournal {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        self.pending.front().map(|pending| pending.since + PATIENCE)
+        self.pending.front().map(|pending| pending.since + SYNC_TIMEOUT)
     }
 
     fn kept(&mut self) -> Option<(u32, bool)> {

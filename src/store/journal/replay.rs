@@ -41,6 +41,13 @@ pub struct Found {
     pub control: Control,
 }
 
+impl Found {
+    /// Where the lease clock goes on.
+    pub fn start(&self) -> Timestamp {
+        self.time.unwrap_or(Timestamp::BEGINNING)
+    }
+}
+
 /// Reads the whole journal into `memory`. `lease` is that of the run that begins now: what lived when the lease clock
 /// stopped lives so much longer.
 ///

@@ -89,8 +89,8 @@ impl Redis {
             }
         };
         // Time enough for a few round trips to another continent.
-        let patience = Duration::from_millis(timeout.millis().clamp(250, 1000));
-        let log_in = LogIn { user: url.user, password, database: url.database, timeout: patience };
+        let login_timeout = Duration::from_millis(timeout.millis().clamp(250, 1000));
+        let log_in = LogIn { user: url.user, password, database: url.database, timeout: login_timeout };
         let shared =
             Arc::new(Shared::new(policy, url.prefix, timeout, local.then(|| Local::new(policy.lease))));
         let (mut connector, wishes) = Connector::new(Arc::clone(&shared), url.addresses, log_in, say);

@@ -59,12 +59,12 @@ mod tests {
 
     #[test]
     fn is_a_well_formed_command() {
-        let exchange =
+        let swap =
             Swap { prefix: b"p:", user: b"ann", old: b"", new: b"new\r\n", keep: Millis::from_secs(95) };
         let hash = sha1(TEXT.as_bytes());
         for (knows, first) in [(false, [b"EVAL", TEXT.as_bytes()]), (true, [b"EVALSHA", hash.as_bytes()])] {
             let mut out = Vec::new();
-            compare_and_set(&exchange, knows, &mut out);
+            compare_and_set(&swap, knows, &mut out);
             let (reply, end) = resp::reply(&out).unwrap().unwrap();
             let resp::Reply::Array(items) = reply else { panic!("{reply:?}") };
             let words: Vec<_> = items.collect();

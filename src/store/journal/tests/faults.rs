@@ -102,9 +102,7 @@ fn open_bad(temp: &Temp, sync: SyncPolicy) -> (Arc<Journal>, Arc<Faults>) {
     let found = replay::replay(&directory, &memory, LEASE, SAY).unwrap();
     let faults = Arc::new(Faults::default());
     let disk = Box::new(BadDisk(directory, Arc::clone(&faults)));
-    let start = found.time.unwrap_or(BEGINNING);
-    let journal =
-        Journal::begin(disk, ("bad".into(), SAY), memory, policy(LEASE), sync, found, start).unwrap();
+    let journal = Journal::begin(disk, "bad".into(), SAY, memory, LEASE, sync, found).unwrap();
     (Arc::new(journal), faults)
 }
 
@@ -115,7 +113,7 @@ fn wait_for(journal: &Journal, up: bool) {
     }
 }
 
-const NOW: Timestamp = BEGINNING;
+const NOW: Timestamp = Timestamp::BEGINNING;
 
 /// What all faults have in common: nothing is acknowledged that is not kept, questions are answered, and it goes on by
 /// itself.
@@ -233,7 +231,7 @@ fn what_is_written_and_waits_is_given_up_when_no_more_can_be_written() {
 fn a_disk_that_does_not_answer_has_failed() {
     let temp = Temp::new();
     let (journal, faults, mut client) = hanging(&temp);
-    let (due, early) = (NOW + PATIENCE, NOW + Millis::from_millis(PATIENCE.millis() - 1));
+    let (due, early) = (NOW + SYNC_TIMEOUT, NOW + Millis::from_millis(SYNC_TIMEOUT.millis() - 1));
     assert_eq!(client.session.deadline(), Some(due));
     assert!(client.session.complete(early, &mut NoSockets).is_none() && client.session.kept().is_none());
     assert!(client.session.complete(due, &mut NoSockets).is_none() && !client.is_kept());

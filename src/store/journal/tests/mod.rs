@@ -86,8 +86,8 @@ impl Wake for Woken {
 
 impl Woken {
     fn wait(&self) {
-        let patience = std::time::Duration::from_secs(60);
-        let woken = self.1.wait_timeout_while(self.0.lock().unwrap(), patience, |woken| !*woken);
+        let timeout = std::time::Duration::from_secs(60);
+        let woken = self.1.wait_timeout_while(self.0.lock().unwrap(), timeout, |woken| !*woken);
         let (mut woken, waited) = woken.unwrap();
         assert!(!waited.timed_out(), "nothing wakes the worker");
         *woken = false;
@@ -195,7 +195,7 @@ fn what_was_answered_is_there_after_a_restart() {
     drop(journal);
 
     let (journal, start) = open(&temp, SyncPolicy::Always);
-    assert_eq!(start, BEGINNING + secs(10));
+    assert_eq!(start, Timestamp::BEGINNING + secs(10));
     let mut client = Client::new(&journal);
     let (batch, _) = client.turn(start, &[("ann", "", Action::List)]);
     let listed = batch.streams(&batch.entries[0].outcome);

@@ -126,6 +126,6 @@ fn without_the_control_file_nothing_is_lost() {
     history(&temp, 5);
     fs::remove_file(temp.0.join("control")).unwrap();
     let (journal, start) = open(&temp, SyncPolicy::Always);
-    assert_eq!(start, BEGINNING + Millis::from_millis(1));
+    assert_eq!(start, Timestamp::BEGINNING + Millis::from_millis(1));
     assert_eq!(journal.census().unwrap().playing, 5);
 }

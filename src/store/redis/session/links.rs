@@ -19,9 +19,9 @@ impl RedisSession {
 
     /// Asks the connector for a connection, unless there is one or it was asked.
     pub(super) fn want(&mut self, node: NodeId) {
-        let slot = self.slot(node);
-        if matches!(slot, LinkState::None) {
-            *slot = LinkState::Wanted;
+        let link = self.link(node);
+        if matches!(link, LinkState::None) {
+            *link = LinkState::Wanted;
             self.wishes.send(Wish::Want(node, Arc::clone(&self.mailbox)));
         }
     }
@@ -30,7 +30,7 @@ impl RedisSession {
         self.wishes.send(Wish::Refresh);
     }
 
-    pub(super) fn slot(&mut self, node: NodeId) -> &mut LinkState {
+    pub(super) fn link(&mut self, node: NodeId) -> &mut LinkState {
         let at = node as usize;
         if self.links.len() <= at {
             self.links.resize_with(at + 1, LinkState::default);
@@ -40,10 +40,10 @@ impl RedisSession {
 
     /// Takes a connection out, if it is there. That one is wanted is not forgotten.
     fn take_link(&mut self, node: NodeId) -> Option<Box<Link>> {
-        match std::mem::take(self.slot(node)) {
+        match std::mem::take(self.link(node)) {
             LinkState::Open(link) => Some(link),
             other => {
-                *self.slot(node) = other;
+                *self.link(node) = other;
                 None
             }
         }
@@ -59,7 +59,7 @@ impl RedisSession {
         });
         match done {
             Ok(()) => {
-                *self.slot(node) = LinkState::Open(link);
+                *self.link(node) = LinkState::Open(link);
                 // There may be space to write.
                 self.has_to_flush(node);
             }
@@ -82,7 +82,7 @@ impl RedisSession {
                 self.wait(id);
             }
         }
-        *self.slot(node) = LinkState::None;
+        *self.link(node) = LinkState::None;
         if self.map.owners.contains(&node) {
             self.want(node);
         }
@@ -101,11 +101,11 @@ impl RedisSession {
         for letter in self.mailbox.take() {
             match letter {
                 Letter::Connected(node, stream) => {
-                    if !matches!(self.slot(node), LinkState::Open(_)) {
-                        *self.slot(node) = self.open(now, node, stream, registry);
+                    if !matches!(self.link(node), LinkState::Open(_)) {
+                        *self.link(node) = self.open(now, node, stream, registry);
                     }
                 }
-                Letter::Failed { node, tries_on: false } => *self.slot(node) = LinkState::None,
+                Letter::Failed { node, tries_on: false } => *self.link(node) = LinkState::None,
                 // What waits for it is given up, now that the node counts as down.
                 Letter::Failed { .. } => {}
             }

@@ -192,7 +192,7 @@ impl RedisSession {
                 break;
             }
             while let Some(node) = self.unsent.pop() {
-                if let LinkState::Open(link) = self.slot(node)
+                if let LinkState::Open(link) = self.link(node)
                     && link.flush(registry).is_err()
                 {
                     self.close(node, registry);

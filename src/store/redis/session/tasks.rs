@@ -35,7 +35,7 @@ impl RedisSession {
             },
         };
         let is_down = self.is_down(node);
-        match self.slot(node) {
+        match self.link(node) {
             LinkState::Open(link) if link.owes() >= MOST_OWED => self.fail(now, id),
             LinkState::Open(link) if link.has_clock() => self.send(now, id, node),
             // It is being connected, or asked for the time: then this is looked at again.
@@ -106,9 +106,9 @@ impl RedisSession {
             link.expect(Pending::Asking);
         }
         let Task { old, new, keep, .. } = &*task;
-        let exchange = Swap { prefix: &self.shared.prefix, user, old, new, keep: *keep };
+        let swap = Swap { prefix: &self.shared.prefix, user, old, new, keep: *keep };
         let knows = std::mem::replace(&mut link.knows_script, true);
-        script::compare_and_set(&exchange, knows, link.out());
+        script::compare_and_set(&swap, knows, link.out());
         link.expect(Pending::Task(id, now.at));
         link.used_at = now.steady;
         // The next batch goes on from there; if this one loses its race, that one does too, and learns of it.

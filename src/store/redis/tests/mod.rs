@@ -66,6 +66,15 @@ struct Worker {
     began: Instant,
 }
 
+fn batch(commands: &[(&str, &str, Action)]) -> Batch {
+    let mut batch = Batch::default();
+    for (user, key, action) in commands {
+        let (user, key) = (batch.arena.add(user.as_bytes()), batch.arena.add(key.as_bytes()));
+        batch.push(Command { user, key, limit: 3, action: *action });
+    }
+    batch
+}
+
 impl Worker {
     fn new(store: &Arc<Redis>) -> Self {
         let session = Arc::clone(store).session(Waker::noop().clone()).unwrap();
@@ -78,11 +87,7 @@ impl Worker {
 
     /// Sends commands; those that are parked are waited for.
     fn run(&mut self, commands: &[(&str, &str, Action)]) -> Vec<(Verdict, u32)> {
-        let mut batch = Batch { ticket: 7, ..Batch::default() };
-        for (user, key, action) in commands {
-            let (user, key) = (batch.arena.add(user.as_bytes()), batch.arena.add(key.as_bytes()));
-            batch.push(Command { user, key, limit: 3, action: *action });
-        }
+        let mut batch = Batch { ticket: 7, ..batch(commands) };
         let now = self.now();
         if self.session.submit(now, &mut batch, &mut AllReady) == Submitted::Parked {
             batch = self.wait().expect("a parked batch comes back");
@@ -271,6 +276,17 @@ fn cluster(a: &Fake, b: &Fake) {
     }
 }
 
+/// A store over those two, and a worker through which `joe` and `ann` play `x`.
+fn playing(a: &Fake, b: &Fake, open: fn(&str) -> Arc<Redis>) -> (Arc<Redis>, Worker) {
+    cluster(a, b);
+    let store = open(&a.url());
+    let mut worker = Worker::new(&store);
+    for user in ["joe", "ann"] {
+        assert_eq!(worker.surely(user, "x", START), Verdict::Started);
+    }
+    (store, worker)
+}
+
 #[test]
 fn a_cluster_is_found_and_each_key_goes_to_its_node() {
     let (a, b) = (Fake::new(), Fake::new());
@@ -283,19 +299,10 @@ fn a_cluster_is_found_and_each_key_goes_to_its_node() {
 #[test]
 fn no_user_waits_for_another_users_node() {
     let (a, b) = (Fake::new(), Fake::new());
-    cluster(&a, &b);
-    let store = impatient(&a.url());
-    let mut worker = Worker::new(&store);
-    for user in ["joe", "ann"] {
-        assert_eq!(worker.surely(user, "x", START), Verdict::Started);
-    }
+    let (_store, mut worker) = playing(&a, &b, impatient);
     a.set_rule(|call| if call.is("EVAL") { Act::Silence } else { Act::Normal });
     let began = Instant::now();
-    let mut batch = Batch::default();
-    for user in ["ann", "joe"] {
-        let (user, key) = (batch.arena.add(user.as_bytes()), batch.arena.add(b"x"));
-        batch.push(Command { user, key, limit: 3, action: BEAT });
-    }
+    let mut batch = batch(&[("ann", "x", BEAT), ("joe", "x", BEAT)]);
     assert_eq!(worker.session.submit(worker.now(), &mut batch, &mut AllReady), Submitted::Parked);
     let batch = loop {
         let now = worker.now();
@@ -320,18 +327,11 @@ fn no_user_waits_for_another_users_node() {
 #[test]
 fn a_node_that_hangs_keeps_no_other_from_being_connected_to() {
     let (a, b) = (Fake::new(), Fake::new());
-    cluster(&a, &b);
-    let store = patient(&a.url());
-    let mut worker = Worker::new(&store);
-    for user in ["joe", "ann"] {
-        assert_eq!(worker.surely(user, "x", START), Verdict::Started);
-    }
+    let (_store, mut worker) = playing(&a, &b, patient);
     // The connection is lost, and a new one is accepted and told nothing, for the second that an attempt lasts.
     a.set_rule(|call| if call.is("EVAL") { Act::Close } else { Act::Silence });
     let before = a.connections();
-    let mut batch = Batch::default();
-    let (user, key) = (batch.arena.add(b"joe"), batch.arena.add(b"x"));
-    batch.push(Command { user, key, limit: 3, action: BEAT });
+    let mut batch = batch(&[("joe", "x", BEAT)]);
     assert_eq!(worker.session.submit(worker.now(), &mut batch, &mut AllReady), Submitted::Parked);
     worker.until("that one is being tried", || a.connections() > before);
     let (began, before) = (Instant::now(), b.connections());
@@ -352,22 +352,14 @@ fn a_node_that_hangs_keeps_no_other_from_being_connected_to() {
 #[test]
 fn a_node_that_owes_very_many_answers_gets_no_more_commands() {
     let (a, b) = (Fake::new(), Fake::new());
-    cluster(&a, &b);
-    let store = patient(&a.url());
-    let mut worker = Worker::new(&store);
-    for user in ["joe", "ann"] {
-        assert_eq!(worker.surely(user, "x", START), Verdict::Started);
-    }
+    let (_store, mut worker) = playing(&a, &b, patient);
     a.set_rule(|_| Act::Silence);
-    let mut batch = Batch::default();
     let is_of_a = |user: &&String| {
         super::cluster::slot(format!("streamer:{user}").as_bytes()) <= super::cluster::slot(b"streamer:joe")
     };
-    let users = (0..).map(|i| format!("user{i}"));
-    for user in users.filter(|user| is_of_a(&user)).take(8192) {
-        let (user, key) = (batch.arena.add(user.as_bytes()), batch.arena.add(b"x"));
-        batch.push(Command { user, key, limit: 3, action: START });
-    }
+    let users: Vec<String> =
+        (0..).map(|i| format!("user{i}")).filter(|user| is_of_a(&user)).take(8192).collect();
+    let mut batch = batch(&users.iter().map(|user| (user.as_str(), "x", START)).collect::<Vec<_>>());
     assert_eq!(worker.session.submit(worker.now(), &mut batch, &mut AllReady), Submitted::Parked);
     let began = Instant::now();
     assert_eq!(worker.one("joe", "x", BEAT), Verdict::Unavailable);
