@@ -2,7 +2,8 @@
 # docker build . -t streamer --platform linux/arm64                 for another: amd64 or arm64, built here, emulating nothing
 # docker run -p 8000:8000 -d streamer
 
-FROM --platform=$BUILDPLATFORM rust:1-slim AS build
+# BuildKit says for which platform it builds; the classic builder does not, and takes its own.
+FROM --platform=${BUILDPLATFORM:-linux} rust:1-slim AS build
 WORKDIR /build
 # There is no package to build before: these files are all that the build reads.
 COPY Cargo.toml Cargo.lock ./
@@ -14,7 +15,7 @@ RUN mkdir -p /image/state && cp "$(ops/static.sh $TARGETARCH)" /image/
 FROM scratch
 LABEL org.opencontainers.image.title="streamer" \
       org.opencontainers.image.description="Tells a video platform whether a user may start one more stream" \
-      org.opencontainers.image.version="1.0.0" \
+      org.opencontainers.image.version="2.0.0" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /image/streamer /streamer
 # With `-v streams:/var/lib/streamer` and `--store dir:/var/lib/streamer` the streams outlive the container: a new volume

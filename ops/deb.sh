@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Packs a release binary for Debian and Ubuntu, with dpkg-deb alone:
+# Packs a release binary for Debian and Ubuntu, with dpkg-deb and Python:
 #   cargo build --release && ops/deb.sh target/release/streamer      prints the package's name
 # The binary is run for its manual page and completions, so it is one for this machine. DEBFULLNAME and DEBEMAIL say who
 # maintains the package.
@@ -19,10 +19,10 @@ put() { install -D -m "${3:-644}" "${2:-/dev/stdin}" "$root/$1"; }
 put usr/bin/streamer "$binary" 755
 sed 's|/usr/local/bin|/usr/bin|; s|/etc/systemd/system|/usr/lib/systemd/system|' ops/streamer.service |
   put usr/lib/systemd/system/streamer.service
-"$binary" help man | gzip -9n | put usr/share/man/man1/streamer.1.gz
-"$binary" help bash | put usr/share/bash-completion/completions/streamer
-"$binary" help zsh | put usr/share/zsh/vendor-completions/_streamer
-"$binary" help fish | put usr/share/fish/vendor_completions.d/streamer.fish
+ops/manual.py man "$binary" | gzip -9n | put usr/share/man/man1/streamer.1.gz
+ops/manual.py bash "$binary" | put usr/share/bash-completion/completions/streamer
+ops/manual.py zsh "$binary" | put usr/share/zsh/vendor-completions/_streamer
+ops/manual.py fish "$binary" | put usr/share/fish/vendor_completions.d/streamer.fish
 gzip -9nc CHANGELOG.md | put usr/share/doc/streamer/changelog.gz
 {
   printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\n'

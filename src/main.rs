@@ -22,8 +22,9 @@ fn main() -> ExitCode {
             Err(error) => return fail(USAGE, &error.to_string()),
         };
     let done = match invocation {
-        Invocation::Serve(config) => return serve(config),
+        Invocation::Serve(config) => return serve(*config),
         Invocation::Token(args) => token::make(&args).and_then(|said| say(&said)),
+        Invocation::Key => token::key().and_then(|key| say(&format!("{key}\n"))),
         Invocation::Check(args) => check::check(&args),
         Invocation::Print(text) => say(&text),
     };
@@ -34,10 +35,10 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> ExitCode {
-    let signals = Signals::of_process().map_err(|error| format!("cannot catch signals: {error}"));
+    let signals = Signals::of_process().map_err(|error| format!("cannot catch signals: {error}").into());
     let server = match signals.and_then(|signals| Server::start(config, signals)) {
         Ok(server) => server,
-        Err(error) => return fail(FAILED, &error),
+        Err(error) => return fail(error.code, &error.said),
     };
     greet(&server.greeting());
     ExitCode::from(server.run())

@@ -1,11 +1,12 @@
 //! Points in time, lengths of time, and the two ways the server writes a date.
 //!
-//! *Invariant:* nothing here reads a clock. The worker does, once a turn, and hands the reading down as [`Now`].
+//! *Invariant:* nothing here reads a clock. The worker does, and hands the reading down as [`Now`].
+//! (Tested by `only_the_server_and_the_program_touch_the_world`.)
 
 use std::fmt;
 use std::ops::Add;
 
-/// The one reading of the clocks that a turn makes.
+/// The clocks as a turn finds them at its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// For leases and deadlines: it never jumps, and counts from some fixed but unknown moment.
@@ -65,7 +66,6 @@ const UNITS: [(&str, u64); 5] =
     [("d", 24 * 60 * 60 * 1000), ("h", 60 * 60 * 1000), ("m", 60 * 1000), ("s", 1000), ("ms", 1)];
 
 impl Millis {
-    /// No time at all.
     pub const ZERO: Self = Self(0);
 
     const DAY: Self = Self(UNITS[0].1);
@@ -75,12 +75,10 @@ impl Millis {
         Self(secs.saturating_mul(1000))
     }
 
-    /// `millis` milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// The length in milliseconds.
     pub const fn millis(self) -> u64 {
         self.0
     }
@@ -92,10 +90,7 @@ impl Millis {
 
     /// Reads a whole number with its unit: `500ms`, `90s`, `5m`, `24h` or `7d`. A number alone counts seconds, as
     /// in `Retry-After` and most programs' flags.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that says what to write instead, for anything else and for what 64 bits of milliseconds cannot
+    /// An error is a sentence that says what to write instead, for anything else and for what 64 bits of milliseconds cannot
     /// hold.
     pub fn parse(text: &str) -> Result<Self, String> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -8,8 +8,10 @@ Ranges, offsets and `for` are made short, the expressions are those of the file.
 ways that delay or break; another's is stopped. Takes a minute, needs `prometheus` and `redis-server`, and exits with 1 if an alert did
 not fire, a panel of ops/grafana.json got no data, or a metric is in no panel.
 """
-import argparse, base64, hashlib, http.client, http.server, itertools, json, os, pathlib, re, resource, signal, socket, subprocess, sys, tempfile
+import argparse, base64, hashlib, http.client, http.server, itertools, json, pathlib, re, resource, signal, socket, subprocess, sys, tempfile
 import threading, time, urllib.parse, urllib.request
+
+from engine import free_port, start
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -17,12 +19,6 @@ arguments.add_argument("--binary", default=str(ROOT / "target/release/streamer")
 binary = arguments.parse_args().binary
 folder = pathlib.Path(tempfile.mkdtemp(prefix="streamer-alerts-"))
 children = []
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Server:
@@ -81,10 +77,7 @@ class Engine:
 
     def __init__(self):
         self.port = free_port()
-        place = folder / f"engine{self.port}"
-        place.mkdir()
-        self.process = subprocess.Popen(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-                                         "--dir", str(place)], stdout=subprocess.DEVNULL)
+        self.process = start("redis-server", self.port, folder)
         children.append(self.process)
 
     def send(self, command):
@@ -136,6 +129,7 @@ class StandIn(http.server.BaseHTTPRequestHandler):
         n = int(max(0, time.time() - StandIn.begun - 15))
         text = f"""streamer_panics_total {min(n, 1)}
 streamer_workers 2
+streamer_journal_oldest_seconds {12 * min(n, 1)}
 streamer_parked_turns {120 * min(n, 1)}
 streamer_request_duration_seconds_bucket{{le="0.025"}} {90 * n}
 streamer_request_duration_seconds_bucket{{le="0.1"}} {100 * n}
@@ -206,9 +200,8 @@ def unseen(servers):
 
 
 def small_disk():
-    """No file of this process grows beyond 256 KiB; what would make it do so fails, as on a full disk."""
+    """What would make a file of this process grow beyond its limit fails, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, 256 * 1024))
 
 
 def users(*names, token="x"):
@@ -231,11 +224,13 @@ def main():
     locked = Server("--users", str(folder / "users"))                        # tokens that are no longer taken
     kept = Server("--store", f"dir:{folder / 'streams'}", before=small_disk)    # a disk that is full
     away = Server("--store", f"redis://127.0.0.1:{free_port()}")               # an engine that is not there
-    engine, hanging = Engine(), Engine()
-    one, other, late, broken, hung = (
+    crowd = Server("--max-users", "10")                                        # as many users as there may be
+    engine, hanging, barred = Engine(), Engine(), Engine()
+    one, other, late, broken, hung, shut_out = (
         Server("--store", f"redis://127.0.0.1:{at.port}")
-        for at in (engine, engine, Way(engine, delay=0.03), Way(engine, breaks=12), hanging))
-    servers = [full, small, restarts, down, deaf, stopping, stalled, locked, kept, away, one, other, late, broken, hung]
+        for at in (engine, engine, Way(engine, delay=0.03), Way(engine, breaks=12), hanging, Way(barred, breaks=12)))
+    servers = [full, small, restarts, down, deaf, stopping, stalled, locked, kept, away, crowd, one, other, late, broken,
+               hung, shut_out]
     StandIn.begun = time.time()
     busy = prometheus([server.target for server in servers] + [f"127.0.0.1:{stand_in.server_address[1]}"])
     idle = prometheus([])
@@ -251,18 +246,26 @@ def main():
     stalled.process.send_signal(signal.SIGCONT)
     hanging.process.send_signal(signal.SIGSTOP)
     assert b"OK" in engine.send("SET streamer:mallory gibberish")
+    assert b"OK" in barred.send("CONFIG SET requirepass changed")
 
     seen, begun, turned = set(), time.time(), False
     players = [small.connect() for _ in range(10)]
     starts, beats, log, journal = full.connect(), locked.connect(), deaf.connect(), kept.connect()
-    for server in (one, other, late, broken, hung):
+    for server in (one, other, late, broken, hung, shut_out):
         threading.Thread(target=play, args=(server,), daemon=True).start()
     unreadable = one.connect()
+    guests, strangers = crowd.connect(), full.connect()
+    for i in range(12):
+        ask(guests, "POST", "/?id=V", f"viewer{i}")
     for i in range(150):
         ask(starts, "POST", "/?id=V", f"viewer{i}")
     for i, player in enumerate(players):
         ask(player, "POST", "/?id=V", f"viewer{i}")
     for second in range(60):
+        strangers.request("OPTIONS", "/?id=V", headers={"Origin": "https://elsewhere.example"})
+        strangers.getresponse().read()
+        for method in ("DELETE", "POST"):
+            ask(guests, method, "/?id=V", "viewer0")
         for i in range(10):
             ask(starts, "POST", f"/?id=W{i}", f"viewer{i}")
             ask(players[i], "PATCH", "/?id=V", f"viewer{i}")
@@ -273,6 +276,8 @@ def main():
             ask(unreadable, "GET", "/", "mallory")
             for _ in range(20):
                 ask(journal, "POST", f"/?id={'x' * 200}{i}", f"viewer{i}")
+        if second == 8:
+            resource.prlimit(kept.process.pid, resource.RLIMIT_FSIZE, (64, 64))
         if second in (1, 4, 7, 10):
             restarts.restart()
         if not turned and time.time() - begun > 18:

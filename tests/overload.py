@@ -145,7 +145,8 @@ class Crowd(multiprocessing.Process):
             self.stopping.wait(max(0.01, 1 - (time.monotonic() - began)))
 
     def connect(self, poll):
-        connection = socket.create_connection(self.address, 10)
+        connect = connect_deaf if self.sends == Crowd.ASKS else socket.create_connection
+        connection = connect(self.address)
         connection.setblocking(False)
         if self.sends == Crowd.DRIPS:
             connection.send(b"GET / HTTP/1.1\r\nA: ")
@@ -235,7 +236,7 @@ def crowds(report, binary, count, seconds):
             report.row(f"{count:,} {what}", good, most, remarks, there >= count * 0.95)
             if sends == Crowd.IDLE:
                 each = (server.resident() - before) / count
-                report.fact("resident memory of an idle connection", each <= 512, f"{each:.0f} bytes")
+                report.fact("resident memory of an idle connection", each <= 600, f"{each:.0f} bytes")
             crowd.stop()
             time.sleep(0.5)
         time.sleep(1)
@@ -283,6 +284,34 @@ def unread(report, binary, seconds):
     finally:
         crowd.stop()
         server.stop()
+
+
+def connect_deaf(address):
+    """With small segments and a small window the system keeps little for who does not read: on any machine it is stuck soon."""
+    connection = socket.socket()
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(10)
+    connection.connect(address)
+    return connection
+
+
+def stop_beside_deaf(report, binary, count):
+    """Who never reads holds a stop up for the grace, and no longer."""
+    server = Server(binary, "--grace", "2s")
+    deaf = []
+    for _ in range(count):
+        connection = connect_deaf(server.address)
+        connection.setblocking(False)
+        connection.send(Crowd.ASKS * 10)
+        deaf.append(connection)
+    time.sleep(2)
+    there = int(server.metric("streamer_connections_open"))
+    began = time.monotonic()
+    code = server.stop()
+    took = time.monotonic() - began
+    remarks = f"{took:.1f} s with {there} open and a grace of 2 s, code {code}"
+    report.fact(f"SIGTERM beside {count} that never read", code == 0 and took < 5 and there >= count, remarks)
 
 
 SLOW = [("heads", ["-H", "-i", "1", "-x", "20"]), ("bodies", ["-B", "-i", "1", "-s", "8000", "-x", "20"]),
@@ -342,6 +371,7 @@ def main():
     crowds(report, args.binary, count, 2 if args.quick else 8)
     full_house(report, args.binary, 2 if args.quick else 4)
     unread(report, args.binary, 2 if args.quick else 12)
+    stop_beside_deaf(report, args.binary, min(500, files - 300))
     slow(report, args.binary, min(500 if args.quick else 3_000, files - 300), 5 if args.quick else 15)
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0

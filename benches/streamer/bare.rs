@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
-use streamer::server::poller::{Event, Poll, Poller};
+use streamer::poller::{Poll, Poller, Readiness};
 
 /// The argument with which this program is the bare loop.
 pub const ARGUMENT: &str = "serve-the-bare-loop";
@@ -48,7 +48,7 @@ pub fn serve() -> io::Result<()> {
     poller.add(listener.as_fd(), LISTENER)?;
     eprintln!("the bare loop listens on http://{}", listener.local_addr()?);
     let mut connections: Vec<Option<Connection>> = Vec::new();
-    let mut events: Vec<Event> = Vec::new();
+    let mut events: Vec<Readiness> = Vec::new();
     let mut buffer = vec![0; BUFFER];
     let answers = ANSWER.repeat(BUFFER / ANSWER.len());
     loop {

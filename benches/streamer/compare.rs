@@ -6,9 +6,9 @@ use std::io;
 use std::process::Stdio;
 
 use crate::Effort;
-use crate::pair::{CONNECTIONS, Case, Length, USERS};
+use crate::pair::{CONNECTIONS, Case, Length};
 use crate::process::{Process, SAME};
-use crate::requests::{PLAIN, Scenario};
+use crate::requests::{PLAIN, Scenario, USERS};
 use crate::spread::Spread;
 
 /// How many rounds: where nothing else runs, a difference of 1 % is seen.

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::Effort;
 use crate::load::{AtEnd, Load, Tally};
-use crate::pair::{CONNECTIONS, Case, Length, USERS};
+use crate::pair::{CONNECTIONS, Case, Length};
 use crate::process::{ANY, Process, SAME, scratch};
-use crate::requests::{PLAIN, Scenario};
+use crate::requests::{PLAIN, Scenario, USERS};
 use crate::scale::{fill, row, share};
 
 const ROUNDS: usize = 12;

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use streamer::server::poller::{Event, Poll, Poller};
+use streamer::poller::{Poll, Poller, Readiness};
 
 use crate::bare::after_empty_line;
 use crate::requests::Script;
@@ -20,7 +20,7 @@ const BUFFER: usize = 256 * 1024;
 /// Some connections to one server.
 pub struct Load {
     poller: Poller,
-    events: Vec<Event>,
+    events: Vec<Readiness>,
     connections: Vec<Connection>,
     buffer: Vec<u8>,
     /// How many requests are sent at a time.

@@ -17,7 +17,6 @@ use crate::requests::{Scenario, Style};
 use crate::spread::{Spread, median};
 
 pub const CONNECTIONS: usize = 64;
-pub const USERS: usize = 10_000;
 
 /// What is sent, and where things run.
 #[derive(Clone)]
@@ -90,7 +89,7 @@ impl Case<'_> {
     /// Fills the server and warms it up.
     fn side(&self, server: Process, length: Length) -> io::Result<Side> {
         let mut load = Load::connect(server.address, CONNECTIONS, self.pipeline)?;
-        let share = |i: usize| i * USERS / CONNECTIONS..(i + 1) * USERS / CONNECTIONS;
+        let share = |i: usize| i * self.style.users / CONNECTIONS..(i + 1) * self.style.users / CONNECTIONS;
         load.set(|i| self.scenario.once(self.style, share(i)));
         let mut tally = Tally::default();
         tally.failed += load.run_once()?.failed;

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use crate::Effort;
 use crate::delay;
 use crate::load::Load;
-use crate::pair::{CONNECTIONS, Case, Length, USERS};
+use crate::pair::{CONNECTIONS, Case, Length};
 use crate::process::{ANY, Process, SAME, cpu_seconds};
-use crate::requests::{PLAIN, Scenario};
+use crate::requests::{PLAIN, Scenario, USERS};
 use crate::scale::row;
 
 const ROUNDS: usize = 12;

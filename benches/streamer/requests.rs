@@ -13,12 +13,17 @@ use streamer::codec::base64;
 pub struct Style<'a> {
     /// Whether they carry what a browser sends, or what a small client does.
     pub fat: bool,
+    /// How many users there are.
+    pub users: usize,
     /// The password of a user.
     pub password: &'a dyn Fn(&str) -> String,
 }
 
+/// How many users there usually are.
+pub const USERS: usize = 10_000;
+
 /// Small heads, and a password that an open server does not look at.
-pub const PLAIN: Style = Style { fat: false, password: &|_| PASSWORD.into() };
+pub const PLAIN: Style = Style { fat: false, users: USERS, password: &|_| PASSWORD.into() };
 
 /// The password that every user has unless told otherwise; as long as a real token.
 pub const PASSWORD: &str = "one-token-for-all-as-long-as-256-random-bit";

@@ -7,13 +7,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use streamer::app::auth::signed::Keys;
+use streamer::app::auth::keys::{Claims, Keys};
 use streamer::codec::{hex, sha256};
 
 use crate::Effort;
-use crate::pair::{CONNECTIONS, Case, Length, Rounds, USERS};
+use crate::pair::{CONNECTIONS, Case, Length, Rounds};
 use crate::process::{APART, BINARY, Cores, Process, SAME, scratch};
-use crate::requests::{PASSWORD, PLAIN, Scenario, Style, user};
+use crate::requests::{PASSWORD, PLAIN, Scenario, Style, USERS, user};
 
 /// From so many the outermost two values need not be believed.
 const ROUNDS: usize = 12;
@@ -38,6 +38,7 @@ pub fn run(effort: Effort) -> io::Result<()> {
         measure(&plain(name, scenario, same), length, &[])?;
     }
     variants(same, length)?;
+    credentials(same, length)?;
     engines(same, length)?;
     if apart.load_spins() {
         title(apart);
@@ -54,19 +55,35 @@ fn plain(name: &str, scenario: Scenario, cores: Cores) -> Case<'_> {
 
 /// Heartbeats as other clients send them, and to servers started otherwise.
 fn variants(cores: Cores, length: Length) -> io::Result<()> {
-    let files = Files::write()?;
-    let signed = |user: &str| files.keys.mint(user.as_bytes(), None, u64::from(u32::MAX));
-    let (users, secret) = (files.users.to_string_lossy(), files.secret.to_string_lossy());
     let case = |name| plain(name, Scenario::Heartbeat, cores);
     let fat = Case { style: Style { fat: true, ..PLAIN }, ..case("heartbeat, browser heads") };
     measure(&fat, length, &[])?;
     measure(&Case { pipeline: 16, ..case("heartbeat, pipelined 16 deep") }, length, &[])?;
     measure(&case("heartbeat, text log to a file"), length, &["--log", "text"])?;
     measure(&case("heartbeat, JSON log to a file"), length, &["--log", "json"])?;
-    measure(&case("heartbeat, --users"), length, &["--users", &users])?;
-    let signs = Style { password: &signed, ..PLAIN };
-    measure(&Case { style: signs, ..case("heartbeat, --secret") }, length, &["--secret", &secret])?;
-    measure(&case("heartbeat, --admin off"), length, &["--admin", "off"])?;
+    measure(&case("heartbeat, --admin off"), length, &["--admin", "off"])
+}
+
+/// Heartbeats to servers that check who asks or sign passes, beside a plain one that is sent the same.
+fn credentials(cores: Cores, length: Length) -> io::Result<()> {
+    let files = Files::write()?;
+    let [users, secret, pass] = [&files.users, &files.secret, &files.pass].map(|path| path.to_string_lossy());
+    let signed =
+        |user: &str| files.keys.mint(&Claims { user, expiry: u64::from(u32::MAX), ..Claims::default() });
+    // As players call: each on a connection of its own.
+    let own = Style { users: CONNECTIONS, ..PLAIN };
+    let (token, mixed) = (Style { password: &signed, ..own }, Style { password: &signed, ..PLAIN });
+    println!("\nserver and load on the same core, heartbeats; with these flags / without");
+    for (name, style, flags) in [
+        ("--users", own, ["--users", &users]),
+        ("--secret", token, ["--secret", &secret]),
+        ("--secret, mixed users", mixed, ["--secret", &secret]),
+        ("--pass", own, ["--pass", &pass]),
+    ] {
+        let case = Case { style, ..plain(name, Scenario::Heartbeat, cores) };
+        let start = |i| Process::of(BINARY, cores, if i == 0 { &flags } else { &[] }, Stdio::null());
+        print(name, &case.measure(length, start)?);
+    }
     files.remove()
 }
 
@@ -125,30 +142,31 @@ fn print(name: &str, rounds: &Rounds) {
     rounds.print_failures();
 }
 
-/// What `--users` and `--secret` read.
+/// What `--users`, `--secret` and `--pass` read.
 struct Files {
     users: PathBuf,
     secret: PathBuf,
+    pass: PathBuf,
     keys: Keys,
 }
 
 impl Files {
     fn write() -> io::Result<Self> {
-        let (users, secret) = (scratch("users"), scratch("secret"));
+        let [users, secret, pass] = ["users", "secret", "pass"].map(scratch);
         let mut digest = Vec::new();
         hex::encode(&sha256::digest(PASSWORD.as_bytes()), &mut digest);
         let digest = String::from_utf8_lossy(&digest);
         let mut file = io::BufWriter::new(File::create(&users)?);
         (0..USERS).try_for_each(|number| writeln!(file, "{}:{digest}", user(number)))?;
         file.flush()?;
-        let key = "a key of this run alone, thirty-two bytes and more";
+        let key = "a-key-of-this-run-alone,thirty-two-bytes-and-more";
         fs::write(&secret, key)?;
+        fs::write(&pass, "another-key,for-the-passes-of-this-run")?;
         let keys = Keys::read(key.as_bytes()).map_err(|(_, what)| io::Error::other(what))?;
-        Ok(Self { users, secret, keys })
+        Ok(Self { users, secret, pass, keys })
     }
 
     fn remove(&self) -> io::Result<()> {
-        fs::remove_file(&self.users)?;
-        fs::remove_file(&self.secret)
+        [&self.users, &self.secret, &self.pass].into_iter().try_for_each(fs::remove_file)
     }
 }

@@ -1,5 +1,6 @@
 // Keeps one <video> honest with streamer: asks to start, reports while it plays, and stops when it is told to.
-// Copy this file: it needs no package, and knows nothing of the page but the element.
+// Copy this file: it needs no package, and knows nothing of the page but the element. The oldest browsers that run it are
+// Chrome 85, Firefox 90 and Safari 15; among televisions webOS 22 and Tizen 6.5.
 //
 //                 play            200, 201             pause
 //       idle ───────────▶ starting ──────▶ playing ◀─────────▶ paused
@@ -7,7 +8,7 @@
 //            replaceWith() │  │ └─────────────┤                   │
 //                          │  ▼ 409           │ 410    409        │
 //                          full ◀─────────────┼───────────────────┘
-//                                             ▼
+//                                             ▼   412
 //       any state ── 403 ▶ held            stopped      any state ── 401, 400 ▶ failed
 //
 // `play` leads out of every state. No answer, a time-out, 503 and the like are no state: the video plays on, `reached`
@@ -32,10 +33,14 @@ export class Watch {
   state = 'idle';
   problem = null; // Why it is full, held, stopped or failed: the server's own words.
   reached = true; // Did the server answer last time?
+  unlisted = false; // It did, and the browser kept the answer from us: `--cors` does not list this page's origin.
+  pass = null; // The newest one, where the server gives passes.
   last = null; // The last call and its answer, for a log.
 
   #life = new AbortController(); // Ends what listens.
   #active = false; // Does the server know this stream, as far as we know?
+  #generation = null; // Which start of the stream is ours: its ETag.
+  #counted = true; // Not while the server's store is away.
   #replace = null; // The stream that the viewer gives up for this one.
   #busy = false; // One call at a time: a pause never overtakes the play before it.
   #again = false; // Something happened meanwhile.
@@ -44,11 +49,13 @@ export class Watch {
   #asked = 0; // When we last called, and when we are to call again, in wall time.
   #due = Infinity;
 
-  /** `authorization` is the header's value, `changed(watch)` is called after every answer and change of state. */
+  /**
+   * `authorization(renew)` gives the header's value, or promises to; `renew` asks for a new one, since the last was refused.
+   * `changed(watch)` is called after every answer and change of state.
+   */
   constructor({ video, server, id, device, authorization, changed }) {
-    Object.assign(this, { video, id, device, changed });
+    Object.assign(this, { video, server, id, device, authorization, changed });
     this.url = `${server}/?${new URLSearchParams({ id, device })}`;
-    this.headers = { Authorization: authorization, 'Content-Type': 'application/json' };
 
     const { signal } = this.#life;
     for (const event of ['play', 'pause', 'ended']) video.addEventListener(event, () => this.#tell(), { signal });
@@ -73,6 +80,13 @@ export class Watch {
     this.video.play();
   }
 
+  /** For a CDN that checks passes: a segment's URL with the newest one. */
+  withPass(url) {
+    const asked = new URL(url, location.href);
+    if (this.pass) asked.searchParams.set('pass', this.pass);
+    return asked.href;
+  }
+
   /** What the server should know is read from the element each time: it cannot be out of date. */
   get #wish() {
     return this.video.ended ? 'ended' : this.video.paused ? 'paused' : 'playing';
@@ -89,7 +103,7 @@ export class Watch {
     if (this.#busy) return void (this.#again = true);
     const wish = this.#wish;
     if (!this.#active && wish !== 'playing') return this.#settle();
-    const starts = wish === 'playing' && (!this.#active || this.#replace);
+    const starts = wish === 'playing' && (!this.#active || this.#replace || !this.#counted);
     const method = starts ? 'POST' : wish === 'ended' ? 'DELETE' : 'PATCH';
     const position = Math.floor(this.video.currentTime);
     this.#busy = true;
@@ -111,23 +125,44 @@ export class Watch {
   }
 
   async #call(method, body) {
+    const answer = await this.#ask(method, body, false);
+    return answer.status === 401 ? this.#ask(method, body, true) : answer;
+  }
+
+  async #ask(method, body, renew) {
     const old = method === 'POST' && this.#replace;
-    const query = old ? `&${new URLSearchParams({ replace: old.id, ...(old.device && { replaceDevice: old.device }) })}` : '';
+    const replace = old ? `&${new URLSearchParams({ replace: old.id, ...(old.device && { replaceDevice: old.device }) })}` : '';
+    // What this device ended while nothing was counted has its place yet.
+    const query = method === 'POST' && !this.#counted ? `${replace}&switch` : replace;
+    const stop = new AbortController();
+    const timer = setTimeout(() => stop.abort(), TIMEOUT_MS);
     try {
-      const signal = AbortSignal.timeout(TIMEOUT_MS);
+      this.credentials = await this.authorization(renew);
       const response = await fetch(this.url + query, {
-        method, headers: this.headers, signal, body: method === 'DELETE' ? undefined : JSON.stringify(body),
+        method, headers: this.#headers(method), signal: stop.signal, body: method === 'DELETE' ? undefined : JSON.stringify(body),
       });
       const retryAfter = Number(response.headers.get('Retry-After')) * 1000 || 0;
-      return { ...(await response.json()), status: response.status, retryAfter };
+      return { ...(await response.json()), status: response.status, retryAfter, generation: response.headers.get('ETag') };
     } catch {
-      return { status: 0, retryAfter: 0 }; // No network, no answer in time, or one from something in between.
+      // No network, no answer in time, or one from something in between; or one that this page may not read.
+      const blind = { mode: 'no-cors', signal: stop.signal };
+      const unlisted = await fetch(`${this.server}/healthz`, blind).then(() => true, () => false);
+      return { status: 0, retryAfter: 0, unlisted };
+    } finally {
+      clearTimeout(timer);
     }
+  }
+
+  /** What is said of this stream is said of our start of it: a late word must not end the one after it. */
+  #headers(method) {
+    const ours = method !== 'POST' && this.#generation && { 'If-Match': this.#generation };
+    return { Authorization: this.credentials, 'Content-Type': 'application/json', ...ours };
   }
 
   #take(method, wish, answer) {
     const { status, retryAfter } = answer;
     this.reached = ![0, 408, 429].includes(status) && status < 500;
+    this.unlisted = Boolean(answer.unlisted);
     this.#failures = this.reached ? 0 : this.#failures + 1;
     if (answer.stream) this.#lease = answer.stream.expiresIn * 1000;
     this.#schedule(retryAfter);
@@ -135,9 +170,12 @@ export class Watch {
     if (method === 'POST') this.#replace = null;
     if (status < 300) {
       this.#active = method !== 'DELETE';
+      this.#generation = answer.generation;
+      this.#counted = answer.counted !== false;
+      this.pass = answer.pass ?? null;
       // While the viewer thinks about a question, heartbeats keep the paused stream and its position.
       if (!(this.state === 'full' && wish === 'paused')) this.#become(answer.stream?.state ?? 'idle');
-    } else if (status === 404 && method !== 'POST') {
+    } else if (method !== 'POST' && (status === 404 || (status === 412 && method === 'DELETE'))) {
       // Its lease ran out, in a tunnel or asleep: start again without a word.
       this.#active = false;
       this.#again ||= wish === 'playing';
@@ -145,7 +183,7 @@ export class Watch {
       this.#stop('full', answer);
     } else {
       this.#active = false;
-      this.#stop({ 403: 'held', 410: 'stopped' }[status] ?? 'failed', answer);
+      this.#stop({ 403: 'held', 410: 'stopped', 412: 'stopped' }[status] ?? 'failed', answer);
     }
   }
 
@@ -171,12 +209,14 @@ export class Watch {
     this.video.pause();
   }
 
-  /** The tab closes, or goes where "back" may find it. `keepalive` lets the call outlive the page. */
+  /**
+   * The tab closes, or goes where "back" may find it. `keepalive` lets the call outlive the page. A start that is under way
+   * is left to its lease: without its generation we could hit the one after it.
+   */
   #leave() {
-    if (!this.#active && !this.#busy) return;
+    if (!this.#active) return;
     this.#active = false;
-    const { url, headers } = this;
-    const options = { method: 'DELETE', headers, keepalive: true, signal: AbortSignal.timeout(TIMEOUT_MS) };
-    this.leaving = fetch(url, options).catch(() => {}); // Where it fails, the lease ends the stream.
+    const options = { method: 'DELETE', headers: this.#headers('DELETE'), keepalive: true };
+    this.leaving = fetch(this.url, options).catch(() => {}); // Where it fails, the lease ends the stream.
   }
 }

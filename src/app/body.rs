@@ -1,7 +1,9 @@
 //! The body of POST and PATCH: a small JSON object, every member of it optional.
 //!
-//! *Invariant:* a body that is not what the contract says never becomes a command.
+//! *Invariant:* a body that is not what the contract says never becomes a command. (Tested by
+//! `says_what_is_wrong`.)
 
+use super::problem::Problem;
 use crate::codec::json::{self, Value};
 use crate::streams::position::Position;
 
@@ -12,19 +14,6 @@ pub struct StreamUpdate {
     pub position: Option<Position>,
     /// `state`: true for `playing`, false for `paused`.
     pub playing: Option<bool>,
-}
-
-/// What is wrong with a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyError {
-    /// It is not a JSON object.
-    Json(json::Error),
-    /// `time` is no position.
-    Time,
-    /// `state` is neither `playing` nor `paused`.
-    State,
-    /// The member comes more than once, and two readers could pick different ones.
-    Repeated(&'static str),
 }
 
 /// What a method takes.
@@ -77,11 +66,8 @@ pub fn is_json(content_type: &[u8], accept: Accept) -> bool {
 
 impl StreamUpdate {
     /// Decodes `body`; nothing at all is an object without members.
-    ///
-    /// # Errors
-    ///
-    /// The first [`BodyError`]; that it is no JSON comes before all others.
-    pub fn decode(body: &[u8]) -> Result<Self, BodyError> {
+    /// An error is the first [`Problem`]; that it is no JSON comes before all others.
+    pub fn decode(body: &[u8]) -> Result<Self, Problem> {
         let mut update = Self::default();
         let mut fault = None;
         let (mut time, mut state) = (false, false);
@@ -90,15 +76,17 @@ impl StreamUpdate {
         }
         json::members(body, |name, value| {
             let taken = if name.is("time") {
-                take(&mut time, &mut update.position, "time", position(value), BodyError::Time)
+                take(&mut time, &mut update.position, "time", position(value), Problem::BodyTime)
             } else if name.is("state") {
-                take(&mut state, &mut update.playing, "state", playing(value), BodyError::State)
+                take(&mut state, &mut update.playing, "state", playing(value), Problem::BodyState)
             } else {
                 Ok(())
             };
-            fault = fault.or(taken.err());
+            if let Err(problem) = taken {
+                fault.get_or_insert(problem);
+            }
         })
-        .map_err(BodyError::Json)?;
+        .map_err(Problem::BodyJson)?;
         fault.map_or(Ok(update), Err)
     }
 }
@@ -109,10 +97,10 @@ fn take<T>(
     member: &mut Option<T>,
     name: &'static str,
     read: Option<Option<T>>,
-    wrong: BodyError,
-) -> Result<(), BodyError> {
+    wrong: Problem,
+) -> Result<(), Problem> {
     if std::mem::replace(seen, true) {
-        return Err(BodyError::Repeated(name));
+        return Err(Problem::BodyRepeated(name));
     }
     *member = read.ok_or(wrong)?;
     Ok(())
@@ -177,7 +165,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(body: &str, expected: Result<(Option<u32>, Option<bool>), BodyError>) {
+    fn check(body: &str, expected: Result<(Option<u32>, Option<bool>), Problem>) {
         let decoded = StreamUpdate::decode(body.as_bytes());
         assert_eq!(decoded.map(|body| (body.position.map(Position::secs), body.playing)), expected, "{body}");
     }
@@ -211,27 +199,27 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (body, fault) in [
-            (r#"{"time":"1:0"}"#, BodyError::Time),
-            (r#"{"time":"99:59:599"}"#, BodyError::Time),
-            (r#"{"time":"99:59:59x"}"#, BodyError::Time),
-            (r#"{"time":null,"time":1}"#, BodyError::Repeated("time")),
-            (r#"{"state":null,"state":"paused"}"#, BodyError::Repeated("state")),
-            (r#"{"time":"abc"}"#, BodyError::Time),
-            (r#"{"time":"1:60"}"#, BodyError::Time),
-            (r#"{"time":true}"#, BodyError::Time),
-            (r#"{"time":["1:00"]}"#, BodyError::Time),
-            (r#"{"time":"€"}"#, BodyError::Time),
-            (r#"{"state":"stopped"}"#, BodyError::State),
-            (r#"{"state":1}"#, BodyError::State),
-            (r#"{"time":1,"time":1}"#, BodyError::Repeated("time")),
-            (r#"{"state":"paused","state":"paused"}"#, BodyError::Repeated("state")),
-            (r#"{"time":"x","state":"x"}"#, BodyError::Time),
-            (r#"["time"]"#, BodyError::Json(json::Error::NotAnObject)),
+            (r#"{"time":"1:0"}"#, Problem::BodyTime),
+            (r#"{"time":"99:59:599"}"#, Problem::BodyTime),
+            (r#"{"time":"99:59:59x"}"#, Problem::BodyTime),
+            (r#"{"time":null,"time":1}"#, Problem::BodyRepeated("time")),
+            (r#"{"state":null,"state":"paused"}"#, Problem::BodyRepeated("state")),
+            (r#"{"time":"abc"}"#, Problem::BodyTime),
+            (r#"{"time":"1:60"}"#, Problem::BodyTime),
+            (r#"{"time":true}"#, Problem::BodyTime),
+            (r#"{"time":["1:00"]}"#, Problem::BodyTime),
+            (r#"{"time":"€"}"#, Problem::BodyTime),
+            (r#"{"state":"stopped"}"#, Problem::BodyState),
+            (r#"{"state":1}"#, Problem::BodyState),
+            (r#"{"time":1,"time":1}"#, Problem::BodyRepeated("time")),
+            (r#"{"state":"paused","state":"paused"}"#, Problem::BodyRepeated("state")),
+            (r#"{"time":"x","state":"x"}"#, Problem::BodyTime),
+            (r#"["time"]"#, Problem::BodyJson(json::Error::NotAnObject)),
         ] {
             check(body, Err(fault));
         }
         for body in ["{", r#"{"time":"x""#, "{} x", "\u{feff}{}", " "] {
-            assert!(matches!(StreamUpdate::decode(body.as_bytes()), Err(BodyError::Json(_))), "{body}");
+            assert!(matches!(StreamUpdate::decode(body.as_bytes()), Err(Problem::BodyJson(_))), "{body}");
         }
     }
 }

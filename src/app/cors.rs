@@ -4,7 +4,7 @@
 //! that a player can say what is wrong.
 
 use super::App;
-use super::exchange::{Exchange, Noted, Plan, Reply, Side};
+use super::exchange::{Exchange, Noted, Plan, Side};
 use super::problem::Problem;
 use crate::http::conn::Request;
 use crate::http::origin::Origins;
@@ -14,46 +14,32 @@ use crate::streams::arena::{Arena, Word};
 /// What a preflight grants whose head is not known. The asterisk is for all names but `Authorization`.
 const ANY_FIELDS: &[u8] = b"Authorization, *";
 
-/// What a preflight is answered, instead of what the same path answers to OPTIONS.
-pub(super) fn reply(plan: &Result<Plan, Problem>, names: Word<Noted>) -> Reply {
-    match plan {
-        Ok(Plan::Reply(Reply::Options(allow))) => Reply::Preflight(allow, names),
-        _ => Reply::Preflight("", names),
-    }
-}
-
 impl App {
-    /// The origin to be written beside the response, if it is one of those listed. Where all may read it there is none.
-    pub(super) fn granted(
-        &self,
-        side: Side,
-        head: &Head,
-        bytes: &[u8],
-        texts: &mut Arena<Noted>,
-    ) -> Word<Noted> {
-        match &self.settings.cors {
-            Some(origins @ Origins::Listed(_)) if side == Side::Public => {
-                let origin = head.origin.of(bytes);
-                if origins.contain(origin) { texts.add(origin) } else { Word::default() }
-            }
-            _ => Word::default(),
-        }
+    /// Whose scripts may read the responses. Those of the admin listener no script of another origin may.
+    pub(super) fn cors(&self) -> Option<&Origins> {
+        self.site.config.cors.as_ref().filter(|_| self.side == Side::Public)
+    }
+
+    /// The origin of a script, and whether it is one of those listed. There is none where all may read, nor where the script
+    /// is this host's own; and where no origin is listed, only a preflight says for certain that it is not.
+    pub(super) fn origin(&self, head: &Head, bytes: &[u8], texts: &mut Arena<Noted>) -> (Word<Noted>, bool) {
+        let origin = head.origin.of(bytes);
+        let is_listed = match self.cors() {
+            _ if origin.is_empty() || self.side == Side::Admin => return Default::default(),
+            Some(Origins::Any) => return Default::default(),
+            Some(origins) => origins.contain(origin),
+            None if head.method == Method::Options => false,
+            None => return Default::default(),
+        };
+        let is_own = origin.strip_suffix(head.host.of(bytes)).is_some_and(|begin| begin.ends_with(b"://"));
+        if is_listed || !is_own { (texts.add(origin), is_listed) } else { Default::default() }
     }
 
     /// The field names that this preflight asks for; None if it is none. It is answered on every path: a browser keeps from
     /// its scripts what was answered to a request whose preflight failed.
-    pub(super) fn preflight(
-        &self,
-        side: Side,
-        request: &Request,
-        texts: &mut Arena<Noted>,
-    ) -> Option<Word<Noted>> {
+    pub(super) fn preflight(&self, request: &Request, texts: &mut Arena<Noted>) -> Option<Word<Noted>> {
         let Head { method, origin, cors_headers, .. } = request.head;
-        if method != Method::Options
-            || side == Side::Admin
-            || self.settings.cors.is_none()
-            || origin.is_empty()
-        {
+        if method != Method::Options || self.cors().is_none() || origin.is_empty() {
             return None;
         }
         let names = request.get(cors_headers);
@@ -69,17 +55,14 @@ impl App {
         known: Option<(&Head, &[u8])>,
         texts: &mut Arena<Noted>,
     ) -> Exchange {
-        let Some(origins) = &self.settings.cors else { return exchange };
-        if exchange.source.side == Side::Admin {
-            return exchange;
-        }
+        let Some(origins) = self.cors() else { return exchange };
         if *origins != Origins::Any && known.is_none_or(|(head, _)| head.origin.is_empty()) {
-            exchange.origin = texts.add(b"*");
+            (exchange.origin, exchange.is_granted) = (texts.add(b"*"), true);
         }
         let too_long = problem == Problem::Framing(Refusal::RequestLineTooLong);
         if too_long && exchange.method == Method::Options {
             // Taken for a preflight, so that the script can read that its own request is too long.
-            exchange.plan = Plan::Reply(Reply::Preflight("", texts.add(ANY_FIELDS)));
+            exchange.plan = Plan::Preflight("", texts.add(ANY_FIELDS));
         }
         exchange
     }

@@ -1,174 +1,186 @@
-//! What is counted: one table, in which every counter is one line. Each thread counts for itself; a snapshot adds up.
+//! What is counted: one table, in which every counter is one line. Each thread counts for itself; a [`Sum`] adds up.
 //!
 //! ```text
 //! counters.bump(Counter::Admissions, 0)     where it happens, in the thread's own cells
-//!         └▶ Sum ─▶ Snapshot ─▶ /metrics, /stats, the page     all of them walk the table
+//!         └▶ Sum ─▶ measures ─▶ /metrics ─▶ the page
 //! ```
 //!
-//! *Invariant:* a set of counters is written by one thread alone, so that counting is a load and a store and no worker
-//! ever waits for another's cache line.
+//! *Invariant:* a set of counters is written by one thread alone, so that counting is a load and a store and no
+//! worker ever waits for another's cache line. (Not tested.)
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::auth::Failure;
+use crate::codec::labelled;
 use crate::http::Method;
 use crate::http::status::Status;
-use crate::http::timeouts::Timeout;
-use crate::store::bucket;
-use crate::streams::batch::{Command, Entry, Notes, Outcome, Replace, Verdict};
+use crate::measures::{Family, Kind, Label, Measure, bucket};
+use crate::streams::batch::{
+    Action, ClassFull, Command, Ending, Entry, Notes, Outcome, Replace, StreamEnd, Verdict,
+};
+use crate::time::Millis;
 
-/// One name in `/metrics`, and all numbers that stand under it.
-#[derive(Clone, Copy, Debug)]
-pub struct Family {
-    /// Its name, which keeps its meaning once it is published: dashboards outlive releases.
-    pub name: &'static str,
-    /// What its numbers are.
-    pub kind: Kind,
-    /// One sentence for people.
-    pub help: &'static str,
-    /// What its numbers are told apart by. A series exists from the start, with the value 0: Prometheus sees a counter
-    /// rise only from a value that it has seen.
-    pub labels: &'static [Label],
-}
-
-/// What kind of numbers a family has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// They only go up.
-    Counter,
-    /// They go up and down.
-    Gauge,
-    /// Durations, counted by [`BOUNDS`].
-    Histogram,
-}
-
-/// A label, and all values that it takes.
-#[derive(Clone, Copy, Debug)]
-pub struct Label {
-    /// Its name.
-    pub name: &'static str,
-    /// Its values, in the order of the numbers.
-    pub values: &'static [&'static str],
-}
-
-/// The upper bounds of the duration buckets, in microseconds; one more bucket takes all that is longer.
+/// The upper bounds of how long requests took.
 pub const BOUNDS: [u64; 15] = [
     25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
     10_000_000,
 ];
 
-impl Family {
-    /// How many numbers stand under the name. A histogram has its buckets, and the sum in microseconds behind them.
-    pub const fn width(&self) -> usize {
-        let mut width = if matches!(self.kind, Kind::Histogram) { BOUNDS.len() + 2 } else { 1 };
-        let mut i = 0;
-        while i < self.labels.len() {
-            width *= self.labels[i].values.len();
-            i += 1;
-        }
-        width
-    }
-}
+/// The upper bounds of how long streams lasted: from 10 s to a day.
+const LENGTHS: [u64; 11] = [
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+    600_000_000,
+    1_800_000_000,
+    3_600_000_000,
+    7_200_000_000,
+    14_400_000_000,
+    28_800_000_000,
+    86_400_000_000,
+];
 
 /// Makes the [`Counter`]s and their table from one list, so that neither can lack what the other has.
 macro_rules! counters {
-    ($($id:ident, $kind:ident, $name:literal, $help:literal, $labels:expr;)+) => {
+    ($($id:ident, $kind:expr, $name:literal, $help:literal, $labels:expr;)+) => {
         /// Something that is counted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Counter { $(#[doc = $help] $id,)+ }
 
         /// Every [`Counter`], in the order of the enum.
         pub const COUNTED: [Family; [$($name),+].len()] =
-            [$(Family { name: $name, kind: Kind::$kind, help: $help, labels: $labels },)+];
+            [$(Family { name: $name, kind: $kind, help: $help, labels: $labels },)+];
     };
 }
 
+use Kind::{Counter as Count, Gauge, Histogram, Time};
+
 counters! {
-    Requests, Counter, "streamer_requests_total", "Requests answered, by method and status.",
-        &[Label { name: "method", values: &labels(&METHODS) }, Label { name: "status", values: &Status::DIGITS }];
-    Durations, Histogram, "streamer_request_duration_seconds",
+    Requests, Count, "streamer_requests_total", "Requests answered, by method and status.",
+        &[Label { name: "method", values: &Method::LABELS }, Label { name: "status", values: &Status::DIGITS }];
+    Durations, Histogram(&BOUNDS), "streamer_request_duration_seconds",
         "From a request read whole to its response made.", &[];
-    Unavailable, Counter, "streamer_unavailable_total", "Commands answered 503 because the store could not.", &[];
-    AuthFailures, Counter, "streamer_auth_failures_total", "Requests refused for their credentials, by cause.",
-        &[Label { name: "cause", values: &labels(&Failure::ALL) }];
-    Admissions, Counter, "streamer_admissions_total", "New streams let in.", &[];
-    Refusals, Counter, "streamer_refusals_total",
+    Unavailable, Count, "streamer_unavailable_total", "Commands answered 503 because the store could not.", &[];
+    Uncounted, Count, "streamer_uncounted_total",
+        "Commands answered as if there were room because the store could not count them.", &[];
+    AuthFailures, Count, "streamer_auth_failures_total", "Requests refused for their credentials, by cause.",
+        &[Label { name: "cause", values: &Failure::LABELS }];
+    UsersRefused, Count, "streamer_users_refused_total",
+        "Commands of users who had nothing here, answered 503 at --max-users.", &[];
+    Admissions, Count, "streamer_admissions_total", "New streams let in.", &[];
+    Refusals, Count, "streamer_refusals_total",
         "Starts that found the user full: refused, refused for naming a stream that does not play, only reported.",
-        &[Label { name: "policy", values: &labels(&Refused::ALL) }];
-    Starts, Counter, "streamer_starts_total",
+        &[Label { name: "policy", values: &Refused::LABELS }];
+    ClassRefusals, Count, "streamer_class_refusals_total", "Of these, those that found a class full, and not the user.",
+        &[Label { name: "policy", values: &Refused::LABELS }];
+    Starts, Count, "streamer_starts_total",
         "Starts asked for, let in or not, by how many streams the user would have played with it.",
         &[Label { name: "playing", values: &["1", "2", "3", "4", "5", "6", "7", "8+"] }];
-    Replacements, Counter, "streamer_replacements_total", "Streams that gave way to another.", &[];
-    Expirations, Counter, "streamer_expirations_total", "Leases that ran out.", &[];
-    Adoptions, Counter, "streamer_adoptions_total", "Unknown streams taken over after a start.", &[];
-    Accepted, Counter, "streamer_connections_accepted_total", "Connections accepted.", &[];
-    Closed, Counter, "streamer_connections_closed_total", "Connections closed.", &[];
-    TurnedAway, Counter, "streamer_connections_refused_total", "Connections turned away for want of room.", &[];
-    Reclaimed, Counter, "streamer_connections_reclaimed_total", "Idle connections closed to make room.", &[];
-    Timeouts, Counter, "streamer_timeouts_total", "Connections given up, by what did not come in time.",
-        &[Label { name: "kind", values: &labels(&Timeout::ALL) }];
-    Received, Counter, "streamer_received_bytes_total", "Bytes read from clients.", &[];
-    Sent, Counter, "streamer_sent_bytes_total", "Bytes written to clients.", &[];
-    LinesLost, Counter, "streamer_log_lines_lost_total",
+    Replacements, Count, "streamer_replacements_total", "Streams that gave way to another.", &[];
+    Expirations, Count, "streamer_expirations_total", "Leases that ran out.", &[];
+    Lengths, Histogram(&LENGTHS), "streamer_stream_duration_seconds",
+        "From the start of a stream to its end, by how it ended.",
+        &[Label { name: "end", values: &Ending::LABELS }];
+    Adoptions, Count, "streamer_adoptions_total", "Unknown streams taken over after a start.", &[];
+    Operations, Count, "streamer_operations_total",
+        "What operators did to users: ended streams, held, lifted a hold.",
+        &[Label { name: "what", values: &Operation::LABELS }];
+    UnlistedOrigins, Count, "streamer_unlisted_origins_total",
+        "Requests and preflights of scripts that may not read the response: --cors does not list their origin.", &[];
+    Accepted, Count, "streamer_connections_accepted_total", "Connections accepted.", &[];
+    Closed, Count, "streamer_connections_closed_total", "Connections closed.", &[];
+    TurnedAway, Count, "streamer_connections_refused_total", "Connections turned away for want of room.", &[];
+    Reclaimed, Count, "streamer_connections_reclaimed_total",
+        "Connections closed to make room: idle ones, and those of slow clients.", &[];
+    Timeouts, Count, "streamer_timeouts_total", "Connections given up, by what did not come in time.",
+        &[Label { name: "kind", values: &Timeout::LABELS }];
+    Received, Count, "streamer_received_bytes_total", "Bytes read from clients.", &[];
+    Sent, Count, "streamer_sent_bytes_total", "Bytes written to clients.", &[];
+    LinesLost, Count, "streamer_log_lines_lost_total",
         "Access log lines lost: the log was not read in time, or could not be written.",
-        &[Label { name: "cause", values: &labels(&Lost::ALL) }];
-    Panics, Counter, "streamer_panics_total", "Panics caught, each a fault of the program.", &[];
+        &[Label { name: "cause", values: &Lost::LABELS }];
+    Parked, Gauge, "streamer_parked_turns", "Turns of workers that wait for the store.", &[];
+    Stalled, Time, "streamer_clock_stalled_seconds_total",
+        "Time in which the whole process stood still, taken out of the clock of the leases.", &[];
+    Reloads, Count, "streamer_reloads_total", "How often credentials were read again.",
+        &[Label { name: "result", values: &["taken", "refused"] }];
+    ReloadFailing, Gauge, "streamer_reload_failing",
+        "Whether the last reload failed, so that the old files are in force.", &[];
+    Panics, Count, "streamer_panics_total", "Panics caught, each a fault of the program.", &[];
 }
 
-/// The methods that are told apart, with their labels.
-const METHODS: [(Method, &str); 10] = [
-    (Method::Get, "GET"),
-    (Method::Head, "HEAD"),
-    (Method::Post, "POST"),
-    (Method::Put, "PUT"),
-    (Method::Delete, "DELETE"),
-    (Method::Connect, "CONNECT"),
-    (Method::Options, "OPTIONS"),
-    (Method::Trace, "TRACE"),
-    (Method::Patch, "PATCH"),
-    (Method::Unknown, "other"),
-];
-
-/// How a start that found the user full was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Refused by the policy.
-    ByPolicy,
-    /// Refused, because what was to be replaced does not play.
-    ByName,
-    /// Let through by a policy that only reports.
-    Reported,
-}
-
-impl Refused {
-    /// Every kind, in the order of the enum, with its label.
-    pub const ALL: [(Self, &str); 3] =
-        [(Self::ByPolicy, "refuse"), (Self::ByName, "replace"), (Self::Reported, "report")];
-}
-
-/// Why a line of the log was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// The log was not read in time, and there was no more room to keep the line.
-    Slow,
-    /// Writing it failed.
-    Failed,
-}
-
-impl Lost {
-    /// Every cause, in the order of the enum, with its label.
-    pub const ALL: [(Self, &str); 2] = [(Self::Slow, "slow"), (Self::Failed, "failed")];
-}
-
-/// The labels of a list of values.
-const fn labels<T, const N: usize>(all: &[(T, &'static str); N]) -> [&'static str; N] {
-    let mut labels = [""; N];
-    let mut i = 0;
-    while i < N {
-        labels[i] = all[i].1;
-        i += 1;
+labelled! {
+    /// How a start that found the user full was answered.
+    pub enum Refused {
+        ByPolicy = "refuse",
+        /// Refused, because what was to be replaced does not play.
+        ByName = "replace",
+        /// Let through by a policy that only reports.
+        Reported = "report",
     }
-    labels
+}
+
+labelled! {
+    /// What an operator did to a user.
+    pub enum Operation {
+        /// Ended one stream, or all of them.
+        Ended = "ended",
+        /// Ended all of them, and lets none start for a while.
+        Held = "held",
+        /// Lets them start again.
+        Lifted = "lifted",
+    }
+}
+
+impl Operation {
+    /// What `entry` did, if it is an operator's and did anything.
+    pub fn of(Entry { command, outcome, .. }: &Entry) -> Option<Self> {
+        match command.action {
+            _ if outcome.verdict != Verdict::Ended => None,
+            Action::Evict { .. } => Some(Self::Ended),
+            Action::Hold { length, .. } if length > Millis::ZERO => Some(Self::Held),
+            Action::Hold { .. } => Some(Self::Lifted),
+            _ => None,
+        }
+    }
+}
+
+labelled! {
+    /// Why a line of the log was lost.
+    pub enum Lost {
+        /// The log was not read in time, and there was no more room to keep the line.
+        Slow = "slow",
+        /// Writing it failed.
+        Failed = "failed",
+    }
+}
+
+labelled! {
+    /// What a connection waits for, and is given up for when it does not come in time.
+    pub enum Timeout {
+        /// The rest of a head.
+        Head = "head",
+        /// The rest of a body.
+        Body = "body",
+        /// Another request.
+        Idle = "idle",
+        /// That a response is read.
+        Write = "write",
+        /// That the client closes after the last response.
+        Drain = "drain",
+    }
+}
+
+impl Timeout {
+    /// How long it is waited for, where an idle connection is kept for `idle`.
+    pub fn duration(self, idle: Millis) -> Millis {
+        match self {
+            Self::Head | Self::Body | Self::Write => Millis::from_secs(10),
+            Self::Idle => idle,
+            Self::Drain => Millis::from_secs(2),
+        }
+    }
 }
 
 /// Where the numbers of each counter begin among the cells; and behind the last, how many cells there are.
@@ -184,7 +196,8 @@ const FIRST: [usize; COUNTED.len() + 1] = {
 
 const CELLS: usize = FIRST[COUNTED.len()];
 
-/// The counters of one thread.
+/// The counters of one thread, on cache lines of their own.
+#[repr(align(128))]
 pub struct Counters([AtomicU64; CELLS]);
 
 impl Default for Counters {
@@ -202,50 +215,78 @@ impl Counters {
         cell.store(cell.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
-    /// Adds one.
+    /// Sets the one number of a gauge, or of a time that is summed elsewhere.
+    pub fn set(&self, counter: Counter, n: u64) {
+        self.0[FIRST[counter as usize]].store(n, Relaxed);
+    }
+
     pub fn bump(&self, counter: Counter, label: usize) {
         self.add(counter, label, 1);
     }
 
     /// Counts one response and how long it took.
     pub fn count_response(&self, method: Method, status: Status, micros: u64) {
-        self.bump(Counter::Requests, method as usize * Status::COUNT + status as usize);
-        self.bump(Counter::Durations, bucket(&BOUNDS, micros));
-        self.add(Counter::Durations, BOUNDS.len() + 1, micros);
+        self.bump(Counter::Requests, method as usize * Status::ALL.len() + status as usize);
+        self.count_time(Counter::Durations, &BOUNDS, 0, micros);
+    }
+
+    /// Counts what has ended, and how long it lasted.
+    pub fn count_ends(&self, ends: &[StreamEnd]) {
+        for StreamEnd { how, lasted } in ends {
+            self.count_time(Counter::Lengths, &LENGTHS, *how as usize, lasted.millis() * 1000);
+            self.add(Counter::Expirations, 0, (*how == Ending::Expired).into());
+        }
+    }
+
+    fn count_time(&self, counter: Counter, bounds: &[u64], label: usize, micros: u64) {
+        let at = label * (bounds.len() + 2);
+        self.bump(counter, at + bucket(bounds, micros));
+        self.add(counter, at + bounds.len() + 1, micros);
     }
 
     /// Counts what became of a command.
-    pub fn count_outcome(&self, Entry { command, outcome }: &Entry) {
-        let Outcome { verdict, notes, .. } = *outcome;
+    pub fn count_outcome(&self, entry @ Entry { command, outcome, .. }: &Entry) {
+        let Outcome { verdict, notes, class_full, .. } = *outcome;
         self.count_start(command, outcome);
         match verdict {
             Verdict::Started => self.bump(Counter::Admissions, 0),
             Verdict::Full => {
                 let by_name = matches!(command.action.replaces(), Some(Replace::Stream(_)));
                 let refused = if by_name { Refused::ByName } else { Refused::ByPolicy };
-                self.bump(Counter::Refusals, refused as usize);
+                self.count_refusal(refused, class_full);
             }
             Verdict::Unavailable => self.bump(Counter::Unavailable, 0),
+            Verdict::NoRoom => self.bump(Counter::UsersRefused, 0),
+            Verdict::Ended => {
+                Operation::of(entry).inspect(|done| self.bump(Counter::Operations, *done as usize));
+            }
             _ => {}
         }
         if notes == Notes::default() {
             return;
         }
+        self.add(Counter::Uncounted, 0, notes.uncounted.into());
         self.add(Counter::Adoptions, 0, notes.adopted.into());
         self.add(Counter::Replacements, 0, notes.replaced.into());
-        self.add(Counter::Expirations, 0, notes.expired.into());
-        self.add(Counter::Refusals, Refused::Reported as usize, notes.over_limit.into());
+        if notes.over_limit {
+            self.count_refusal(Refused::Reported, class_full);
+        }
+    }
+
+    fn count_refusal(&self, refused: Refused, class_full: Option<ClassFull>) {
+        self.bump(Counter::Refusals, refused as usize);
+        self.add(Counter::ClassRefusals, refused as usize, class_full.is_some().into());
     }
 
     /// Counts a start, let in or not, under how many streams the user would have played with it.
     fn count_start(&self, command: &Command, outcome: &Outcome) {
         let playing = match (outcome.verdict, outcome.excess) {
             (Verdict::Started, 0) => outcome.count,
+            // Who is adopted as paused asks for no slot.
+            _ if matches!(command.action, Action::Beat { playing: Some(false), .. }) => return,
             (Verdict::Renewed, 0) if outcome.notes.adopted => outcome.count,
-            (Verdict::Started, excess) => command.limit + u32::from(excess),
-            (Verdict::Full, excess) if command.action.replaces().is_some() => {
-                command.limit + u32::from(excess)
-            }
+            (Verdict::Started, excess) => command.limits.total + u32::from(excess),
+            (Verdict::Full, _) if command.action.replaces().is_some() => outcome.count + 1,
             _ => return,
         };
         let most = COUNTED[Counter::Starts as usize].width();
@@ -256,16 +297,10 @@ impl Counters {
 /// The sum of the counters of several threads.
 pub struct Sum([u64; CELLS]);
 
-impl Default for Sum {
-    fn default() -> Self {
-        Self([0; CELLS])
-    }
-}
-
 impl Sum {
-    /// Adds the counters of one thread.
-    pub fn add(&mut self, counters: &Counters) {
-        self.0.iter_mut().zip(&counters.0).for_each(|(sum, cell)| *sum += cell.load(Relaxed));
+    pub fn of(threads: &[Counters]) -> Self {
+        let sum = |i: usize| threads.iter().map(|counters| counters.0[i].load(Relaxed)).sum();
+        Self(std::array::from_fn(sum))
     }
 
     /// All numbers of a counter, in the order of its labels.
@@ -278,34 +313,17 @@ impl Sum {
         self.all(counter).iter().sum()
     }
 
-    /// Every family with its numbers.
-    pub fn families(&self) -> impl Iterator<Item = (&'static Family, &[u64])> {
+    /// Every number, as it is shown.
+    pub fn measures(&self) -> impl Iterator<Item = Measure> {
         let ranges = FIRST.windows(2).map(|ends| &self.0[ends[0]..ends[1]]);
-        const { &COUNTED }.iter().zip(ranges)
-    }
-}
-
-impl<'a> FromIterator<&'a Counters> for Sum {
-    fn from_iter<I: IntoIterator<Item = &'a Counters>>(threads: I) -> Self {
-        let mut sum = Self::default();
-        threads.into_iter().for_each(|counters| sum.add(counters));
-        sum
+        const { &COUNTED }.iter().zip(ranges).flat_map(|(family, numbers)| family.measures(numbers))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::batch::{Action, Command};
-
-    #[test]
-    fn labels_stand_in_the_order_of_their_enums() {
-        METHODS.iter().enumerate().for_each(|(i, (method, _))| assert_eq!(*method as usize, i));
-        Timeout::ALL.iter().enumerate().for_each(|(i, (kind, _))| assert_eq!(*kind as usize, i));
-        Failure::ALL.iter().enumerate().for_each(|(i, (cause, _))| assert_eq!(*cause as usize, i));
-        Refused::ALL.iter().enumerate().for_each(|(i, (refused, _))| assert_eq!(*refused as usize, i));
-        Lost::ALL.iter().enumerate().for_each(|(i, (lost, _))| assert_eq!(*lost as usize, i));
-    }
+    use crate::measures::Reading;
 
     #[test]
     fn a_bucket_takes_its_bound() {
@@ -318,18 +336,18 @@ mod tests {
 
     #[test]
     fn every_counter_has_cells_of_its_own_and_is_summed() {
-        let counters = Counters::default();
-        (0..).zip(&counters.0).for_each(|(i, cell)| cell.store(i, Relaxed));
-        let sum: Sum = [&counters, &counters].into_iter().collect();
+        let both = [Counters::default(), Counters::default()];
+        both.iter().for_each(|counters| (0..).zip(&counters.0).for_each(|(i, cell)| cell.store(i, Relaxed)));
+        let sum = Sum::of(&both);
         let mut next = 0;
-        for (family, numbers) in sum.families() {
-            let last = next + family.width() as u64;
-            assert!(numbers.iter().copied().eq((next..last).map(|i| 2 * i)), "{}", family.name);
-            next = last;
+        for (family, ends) in COUNTED.iter().zip(FIRST.windows(2)) {
+            assert_eq!((ends[0], ends[1]), (next, next + family.width()), "{}", family.name);
+            assert!((ends[0]..ends[1]).all(|i| sum.0[i] == 2 * i as u64));
+            next = ends[1];
         }
-        assert_eq!(next, CELLS as u64);
-        counters.add(Counter::Panics, 0, 7);
-        assert_eq!(Sum::from_iter([&counters]).total(Counter::Panics), next - 1 + 7);
+        assert_eq!(next, CELLS);
+        both[0].add(Counter::Panics, 0, 7);
+        assert_eq!(Sum::of(&both[..1]).total(Counter::Panics), next as u64 - 1 + 7);
     }
 
     #[test]
@@ -338,7 +356,7 @@ mod tests {
         counters.count_response(Method::Patch, Status::Gone, 30);
         counters.count_response(Method::Patch, Status::Gone, 40);
         let start = |replace| Action::Start { position: None, replace, switch: false };
-        let notes = Notes { over_limit: true, replaced: 2, expired: 3, ..Notes::default() };
+        let notes = Notes { over_limit: true, replaced: 2, ..Notes::default() };
         let adopted = Notes { adopted: true, ..Notes::default() };
         for (replace, verdict, excess, notes) in [
             (Replace::ByPolicy, Verdict::Started, 0, Notes::default()),
@@ -350,24 +368,37 @@ mod tests {
             (Replace::ByPolicy, Verdict::Unavailable, 0, Notes::default()),
         ] {
             let (user, key) = Default::default();
-            let command = Command { user, key, limit: 3, action: start(replace) };
+            let command = Command::new(user, key, 3, start(replace));
             counters.count_outcome(&Entry {
                 command,
                 outcome: Outcome { verdict, excess, count: 2, notes, ..Outcome::default() },
+                waits: false,
             });
         }
-        let sum: Sum = [&counters].into_iter().collect();
-        let patched = Method::Patch as usize * Status::COUNT + Status::Gone as usize;
+        let lasted = |secs| StreamEnd { how: Ending::Expired, lasted: Millis::from_secs(secs) };
+        counters.count_ends(&[lasted(60), StreamEnd { how: Ending::Stopped, ..lasted(90_000) }]);
+        let sum = Sum::of(&[counters]);
+        let lengths: Vec<Measure> =
+            sum.measures().filter(|measure| measure.family == "streamer_stream_duration_seconds").collect();
+        assert_eq!(lengths.len(), Ending::ALL.len());
+        for (i, bucket, end, micros) in [(0, 11, "stopped", 90_000_000_000), (3, 2, "expired", 60_000_000)] {
+            let Reading::Histogram { counts, sum, bounds } = &lengths[i].value else {
+                panic!("it is a histogram")
+            };
+            assert_eq!((counts[bucket], *sum, bounds.len() + 1), (1, micros, counts.len()));
+            assert_eq!(lengths[i].labels, [("end", end.into())]);
+        }
+        let patched = Method::Patch as usize * Status::ALL.len() + Status::Gone as usize;
         assert_eq!((sum.all(Counter::Requests)[patched], sum.total(Counter::Requests)), (2, 2));
         let durations = sum.all(Counter::Durations);
         assert_eq!((durations[1], durations[BOUNDS.len() + 1]), (2, 70));
         assert_eq!(sum.all(Counter::Refusals), [1, 1, 1]);
-        assert_eq!(sum.all(Counter::Starts), [0, 2, 0, 1, 1, 0, 0, 1]);
+        assert_eq!(sum.all(Counter::Starts), [0, 2, 2, 0, 0, 0, 0, 1]);
         for (counter, expected) in [
             (Counter::Admissions, 2),
             (Counter::Adoptions, 1),
             (Counter::Replacements, 2),
-            (Counter::Expirations, 3),
+            (Counter::Expirations, 1),
             (Counter::Unavailable, 1),
         ] {
             assert_eq!(sum.total(counter), expected, "{counter:?}");

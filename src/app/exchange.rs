@@ -1,14 +1,13 @@
 //! One request between its decoding and its response.
-//!
-//! *Invariant:* an exchange is decided when it is made: its plan says where the response comes from.
 
 use core::net::SocketAddr;
 
 use super::problem::Problem;
+use super::site::Page;
 use crate::http::Method;
 use crate::http::encode::Persistence;
 use crate::streams::arena::{Arena, Word};
-use crate::streams::batch::{Batch, Change};
+use crate::streams::batch::{Asked, Batch, Entry};
 
 /// Which of the two listeners a connection came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +21,6 @@ pub enum Side {
 /// Who sent a request, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
-    /// Which listener it came through.
-    pub side: Side,
     /// The other end, an IPv4 address in the form of IPv4; or the client that a proxy names, which has no port.
     pub peer: SocketAddr,
     /// When its first byte was read, in microseconds of the steady clock.
@@ -36,14 +33,14 @@ pub struct Noted;
 
 /// What a turn's requests amount to.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub struct Requests {
     /// What is asked of the store.
     pub batch: Batch,
     /// Request ids, and what is kept for the log.
     pub texts: Arena<Noted>,
 }
 
-impl Turn {
+impl Requests {
     /// Forgets all, and keeps the memory for the next turn.
     pub fn clear(&mut self) {
         self.batch.clear();
@@ -51,7 +48,7 @@ impl Turn {
     }
 }
 
-/// One request between its decoding and its response. Its words are in a [`Turn`].
+/// One request between its decoding and its response. Its words are in a [`Requests`].
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
     pub(super) source: Source,
@@ -61,13 +58,17 @@ pub struct Exchange {
     pub(super) method: Method,
     pub(super) persistence: Persistence,
     pub(super) request_id: Word<Noted>,
-    /// The origin whose scripts may read the response; empty for none.
+    /// The origin that is to be written beside the response or, if it is none of those listed, into the log; empty for none.
     pub(super) origin: Word<Noted>,
+    /// Whether its scripts may read the response.
+    pub(super) is_granted: bool,
     /// Method and target; kept only for a log.
     pub(super) request: Word<Noted>,
     pub(super) traceparent: Word<Noted>,
-    /// Who asks, where the store is not asked; kept only for a log. Where it is, its entry says who.
-    pub(super) user: Word<Noted>,
+    /// The user, for the log, of a request that does not ask the store. The entry of one that does names its user.
+    pub(super) user: Word<Asked>,
+    /// Who has shown an operator's credentials.
+    pub(super) operator: Word<Asked>,
     pub(super) plan: Plan,
 }
 
@@ -76,18 +77,7 @@ pub struct Exchange {
 pub(super) enum Plan {
     /// By the outcome of this entry of the batch.
     Ask(u32),
-    /// By what is known already.
-    Reply(Reply),
-    /// By what the observer puts together.
-    Observe(View),
-    /// By `100 Continue`; the response itself is still to come.
-    Continue,
-}
-
-/// Responses that need no store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// What is wrong.
+    /// By what is wrong.
     Problem(Problem),
     /// That the server is alive.
     Healthy,
@@ -97,24 +87,15 @@ pub enum Reply {
     Options(&'static str),
     /// Which methods there are, if the path is one; and that a script may call, with the fields that it named.
     Preflight(&'static str, Word<Noted>),
-    /// The page.
-    Page,
-}
-
-/// What only the observer can tell: it reads every thread's counters and the system's view of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
-    /// Everything counted, for Prometheus.
-    Metrics,
-    /// Everything counted, for the page.
-    Stats,
-    /// The last ten minutes, for the page's charts.
-    History,
+    /// By a page of the observer.
+    Show(&'static Page),
+    /// By `100 Continue`; the response itself is still to come.
+    Continue,
 }
 
 impl Exchange {
-    /// The interim response to a client that waits for it.
-    pub fn interim(source: Source) -> Self {
+    /// That of a request of which nothing is known yet: a client that waits is told to go on.
+    pub fn new(source: Source) -> Self {
         Self {
             source,
             complete: source.arrived,
@@ -122,9 +103,11 @@ impl Exchange {
             persistence: Persistence::Keep,
             request_id: Word::default(),
             origin: Word::default(),
+            is_granted: false,
             request: Word::default(),
             traceparent: Word::default(),
             user: Word::default(),
+            operator: Word::default(),
             plan: Plan::Continue,
         }
     }
@@ -143,45 +126,21 @@ impl Exchange {
     /// What was wrong with the request, before any store was asked.
     pub(super) fn problem(&self) -> Option<Problem> {
         match self.plan {
-            Plan::Reply(Reply::Problem(problem)) => Some(problem),
+            Plan::Problem(problem) => Some(problem),
             _ => None,
         }
     }
 
-    /// Whether the store has to be asked.
-    pub fn asks(&self) -> bool {
-        matches!(self.plan, Plan::Ask(_))
+    /// Whether the store has still to carry it out, or to keep it.
+    pub fn waits(&self, requests: &Requests) -> bool {
+        self.entry(requests).is_some_and(|entry| entry.waits)
     }
 
-    /// Whether the store has still to carry it out.
-    pub fn is_awaited(&self, turn: &Turn) -> bool {
-        matches!(self.plan, Plan::Ask(entry) if turn.batch.awaits(entry))
-    }
-
-    /// Whether the store has done more for it than to renew a lease.
-    pub fn has_state_change(&self, turn: &Turn) -> bool {
-        let Plan::Ask(at) = self.plan else { return false };
-        turn.batch.entries.get(at as usize).is_some_and(|entry| entry.outcome.change == Change::State)
-    }
-
-    /// What the observer has to be asked for.
-    pub fn observes(&self) -> Option<View> {
+    /// What it asks the store, and what came of it.
+    pub(super) fn entry<'a>(&self, requests: &'a Requests) -> Option<&'a Entry> {
         match self.plan {
-            Plan::Observe(view) => Some(view),
+            Plan::Ask(entry) => Some(&requests.batch.entries[entry as usize]),
             _ => None,
         }
-    }
-
-    /// The same exchange, its words copied from one turn to another: for one that has to wait longer than its turn.
-    #[must_use]
-    pub fn moved(self, from: &Turn, to: &mut Turn) -> Self {
-        let mut text = |word| to.texts.add(from.texts.get(word));
-        let (request_id, request, user) = (text(self.request_id), text(self.request), text(self.user));
-        let (traceparent, origin) = (text(self.traceparent), text(self.origin));
-        let plan = match self.plan {
-            Plan::Reply(Reply::Preflight(allow, names)) => Plan::Reply(Reply::Preflight(allow, text(names))),
-            plan => plan,
-        };
-        Self { request_id, request, traceparent, origin, user, plan, ..self }
     }
 }

@@ -1,38 +1,31 @@
 //! The access log: one line a request, from its arrival to its response.
 //!
 //! ```text
-//! 2026-11-23T12:00:00.123Z 127.0.0.1:52514 public 9f3c01aa5b7d2e6000000001 "POST /?id=V" "alice" 201 - 1 85us
-//! time                     peer            side   request id               request       user    status problem count duration
+//! 2026-11-23T12:00:00.123Z 127.0.0.1:52514 public "9f3c01aa5b7d2e6000000001" "POST /?id=V" "alice" 201 - 1 85us
+//! time                     peer            side   request id                 request       user    status problem count duration
 //! ```
 //!
-//! The side is the listener that the request came through; a problem is named as [`Problem`] and the enums in it name it.
-//! What is absent is `-`. A `traceparent` follows where one was sent. With `--log json` the same as an object.
+//! The side is the listener that the request came through; a problem is named as [`Problem`], or the refusal in it, names it.
+//! What is absent is `-`. Behind it stands what few lines have, as `operator="ops"`. With `--log json` the same as an object.
 //!
-//! *Invariant:* a line is one line: whatever a client sends stands escaped between quotes, and no secret is in it.
+//! *Invariant:* a line is one line of at most [`MAX_LINE`] bytes: whatever a client sends stands escaped between
+//! quotes, and no secret is in it. (Tested by `the_longest_line_fits_into_a_pipe_at_once` and
+//! `failures_are_counted_by_cause_and_no_secret_is_written_down`.)
 
 use core::net::SocketAddr;
 use std::io::Write;
 
 use super::exchange::Side;
 use super::problem::Problem;
-use crate::codec::{decimal, json};
+use crate::codec::json::{Inside, Quoted};
+use crate::codec::{Append, append};
+use crate::config::LogFormat;
 use crate::http::status::Status;
+use crate::streams::batch::Lack;
 use crate::time::{self, Timestamp};
 
-/// How lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Words, for people.
-    Text,
-    /// JSON, for programs.
-    Json,
-}
-
-/// What a line says.
-pub struct Line<'a> {
-    /// When the request arrived.
+pub struct LogEntry<'a> {
     pub arrived: Timestamp,
-    /// Who sent it.
     pub peer: SocketAddr,
     /// The listener that it came through.
     pub side: Side,
@@ -40,19 +33,34 @@ pub struct Line<'a> {
     pub request_id: &'a [u8],
     /// Method and target as sent, visible ASCII; empty when there was no request line.
     pub request: &'a [u8],
-    /// Who asked; empty when that is not known.
+    /// Who asked, or is asked about; empty when that is not known.
     pub user: &'a [u8],
     /// The status of its response.
     pub status: Status,
     /// What was wrong with it, before any store was asked.
     pub problem: Option<Problem>,
+    /// Why the store has not carried it out.
+    pub lack: Option<Lack>,
     /// How many streams the user plays; None where no store was asked.
     pub count: Option<u32>,
     /// From its first byte to its response, in microseconds.
     pub micros: u64,
+    /// The class that was full; empty for none.
+    pub class: &'a [u8],
+    /// Who has shown an operator's credentials; empty where none were needed.
+    pub operator: &'a [u8],
+    /// The origin of a script that may not read the response; empty for none.
+    pub origin: &'a [u8],
     /// `traceparent`; empty when absent.
     pub traceparent: &'a [u8],
 }
+
+/// Bytes of a line. So many a pipe takes whole or not at all (pipe(7)).
+pub const MAX_LINE: usize = 4096;
+/// Bytes of a request between its quotes, escapes and all; what is longer is cut.
+const MAX_REQUEST: usize = 1700;
+/// The same of every other text. A user of 256 quotation marks fits.
+const MAX_TEXT: usize = 512;
 
 /// The date of the last line: many lines have the same, and then it is copied.
 #[derive(Debug, Default)]
@@ -72,109 +80,102 @@ impl LastDate {
     }
 }
 
-impl Line<'_> {
+impl LogEntry<'_> {
     /// Appends the line with its line feed.
-    pub fn write(&self, format: Format, date: &mut LastDate, out: &mut Vec<u8>) {
+    pub fn write(&self, format: LogFormat, date: &mut LastDate, out: &mut Vec<u8>) {
         match format {
-            Format::Text => self.write_text(date, out),
-            Format::Json => self.write_json(date, out),
+            LogFormat::Text | LogFormat::Off => self.write_text(date, out),
+            LogFormat::Json => self.write_json(date, out),
         }
     }
 
     fn write_text(&self, date: &mut LastDate, out: &mut Vec<u8>) {
         date.write(self.arrived, out);
-        out.push(b' ');
+        append!(out, " ");
         write_peer(self.peer, out);
-        out.push(b' ');
-        out.extend_from_slice(side(self.side));
-        out.push(b' ');
-        out.extend_from_slice(self.request_id);
-        out.push(b' ');
-        quoted_or_dash(self.request, out);
-        out.push(b' ');
-        quoted_or_dash(self.user, out);
-        out.push(b' ');
-        out.extend_from_slice(self.status.digits().as_bytes());
-        out.push(b' ');
-        match self.problem {
-            Some(problem) => problem.name(out),
-            None => out.push(b'-'),
+        append!(out, " ", side(self.side));
+        for (text, most) in [(self.request_id, MAX_TEXT), (self.request, MAX_REQUEST), (self.user, MAX_TEXT)]
+        {
+            append!(out, " ");
+            if text.is_empty() { append!(out, "-") } else { quoted(text, most, out) }
         }
-        out.push(b' ');
+        append!(out, " ", self.status.digits(), " ");
+        self.why(out);
+        append!(out, " ");
         match self.count {
-            Some(count) => decimal::write(count.into(), out),
-            None => out.push(b'-'),
+            Some(count) => append!(out, count),
+            None => append!(out, "-"),
         }
-        out.push(b' ');
-        decimal::write(self.micros, out);
-        out.extend_from_slice(b"us");
-        if !self.traceparent.is_empty() {
-            out.push(b' ');
-            out.extend_from_slice(self.traceparent);
+        append!(out, " ", self.micros, "us");
+        for (name, text) in self.rare().into_iter().filter(|(_, text)| !text.is_empty()) {
+            append!(out, " ", name, "=");
+            quoted(text, MAX_TEXT, out);
         }
-        out.push(b'\n');
+        append!(out, "\n");
+    }
+
+    /// Appends in one word what was wrong, or why the store could not.
+    fn why(&self, out: &mut Vec<u8>) {
+        match (self.problem, self.lack) {
+            (Some(problem), _) => problem.name(out),
+            // Writing to a vector cannot fail.
+            (None, Some(lack)) => drop(write!(out, "{lack:?}")),
+            (None, None) => append!(out, "-"),
+        }
+    }
+
+    /// What few lines have.
+    fn rare(&self) -> [(&'static str, &[u8]); 4] {
+        [
+            ("class", self.class),
+            ("operator", self.operator),
+            ("origin", self.origin),
+            ("traceparent", self.traceparent),
+        ]
     }
 
     fn write_json(&self, date: &mut LastDate, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"time\":\"");
+        append!(out, "{\"time\":\"");
         date.write(self.arrived, out);
-        out.extend_from_slice(b"\",\"peer\":\"");
+        append!(out, "\",\"peer\":\"");
         write_peer(self.peer, out);
-        out.extend_from_slice(b"\",\"listener\":\"");
-        out.extend_from_slice(side(self.side));
-        out.push(b'"');
+        append!(out, "\",\"listener\":\"", side(self.side), "\"");
         let space = self.request.iter().position(|&byte| byte == b' ').unwrap_or(self.request.len());
         let (method, target) = self.request.split_at(space);
-        for (name, text) in [
-            ("id", self.request_id),
-            ("method", method),
-            ("target", target.trim_ascii_start()),
-            ("user", self.user),
-            ("traceparent", self.traceparent),
-        ] {
-            if !text.is_empty() {
-                out.extend_from_slice(b",\"");
-                out.extend_from_slice(name.as_bytes());
-                out.extend_from_slice(b"\":");
-                json::write_string(text, out);
-            }
+        // Of a method of several kilobytes the beginning will do, too.
+        let (method, target) = (&method[..method.len().min(32)], target.trim_ascii_start());
+        let often = [("id", self.request_id), ("method", method), ("target", target), ("user", self.user)];
+        for (name, text) in often.into_iter().chain(self.rare()).filter(|(_, text)| !text.is_empty()) {
+            append!(out, ",\"", name, "\":");
+            quoted(text, if name == "target" { MAX_REQUEST } else { MAX_TEXT }, out);
         }
-        out.extend_from_slice(b",\"status\":");
-        out.extend_from_slice(self.status.digits().as_bytes());
-        if let Some(problem) = self.problem {
-            out.extend_from_slice(b",\"problem\":\"");
-            problem.name(out);
-            out.push(b'"');
+        append!(out, ",\"status\":", self.status.digits());
+        if self.problem.is_some() || self.lack.is_some() {
+            append!(out, ",\"problem\":\"");
+            self.why(out);
+            append!(out, "\"");
         }
         if let Some(count) = self.count {
-            out.extend_from_slice(b",\"count\":");
-            decimal::write(count.into(), out);
+            append!(out, ",\"count\":", count);
         }
-        out.extend_from_slice(b",\"duration_us\":");
-        decimal::write(self.micros, out);
-        out.extend_from_slice(b"}\n");
+        append!(out, ",\"duration_us\":", self.micros, "}\n");
     }
 }
 
 /// Appends a line that is about no request: what the program tells its operator.
-pub fn write_notice(format: Format, now: Timestamp, text: &str, out: &mut Vec<u8>) {
-    match format {
-        Format::Text => out.extend_from_slice(text.as_bytes()),
-        Format::Json => {
-            out.extend_from_slice(b"{\"time\":\"");
-            time::rfc3339(now, out);
-            out.extend_from_slice(b"\",\"message\":");
-            json::write_string(text.as_bytes(), out);
-            out.push(b'}');
-        }
+pub fn write_notice(format: LogFormat, now: Timestamp, text: &str, out: &mut Vec<u8>) {
+    if format != LogFormat::Json {
+        return append!(out, text, "\n");
     }
-    out.push(b'\n');
+    append!(out, "{\"time\":\"");
+    time::rfc3339(now, out);
+    append!(out, "\",\"message\":", Quoted(text.as_bytes()), "}\n");
 }
 
-fn side(side: Side) -> &'static [u8] {
+fn side(side: Side) -> &'static str {
     match side {
-        Side::Public => b"public",
-        Side::Admin => b"admin",
+        Side::Public => "public",
+        Side::Admin => "admin",
     }
 }
 
@@ -186,31 +187,54 @@ pub fn write_peer(peer: SocketAddr, out: &mut Vec<u8>) {
         let _ = if peer.port() == 0 { write!(out, "{}", peer.ip()) } else { write!(out, "{peer}") };
         return;
     };
-    for (i, octet) in peer.ip().octets().into_iter().enumerate() {
-        if i > 0 {
-            out.push(b'.');
-        }
-        decimal::write(octet.into(), out);
-    }
+    let [a, b, c, d] = peer.ip().octets().map(u32::from);
+    append!(out, a, ".", b, ".", c, ".", d);
     if peer.port() != 0 {
-        out.push(b':');
-        decimal::write(peer.port().into(), out);
+        append!(out, ":", u32::from(peer.port()));
     }
 }
 
-fn quoted_or_dash(text: &[u8], out: &mut Vec<u8>) {
-    if text.is_empty() {
-        return out.push(b'-');
+/// Appends `text` as a JSON string in which all can be seen that is there: what a reader would not see, or what would turn
+/// the line around, is escaped. A text that takes more than `most` bytes is cut.
+fn quoted(text: &[u8], most: usize, out: &mut Vec<u8>) {
+    let from = out.len();
+    Quoted(text).append(out);
+    if out[from..].is_ascii() && out.len() - from <= most + 2 {
+        return;
     }
-    json::write_string(text, out);
+    out.truncate(from + 1);
+    for c in String::from_utf8_lossy(text).chars() {
+        let before = out.len();
+        if c.is_alphanumeric() || is_visible(c) {
+            Inside(c.encode_utf8(&mut [0; 4]).as_bytes()).append(out);
+        } else {
+            // Writing to a vector cannot fail.
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| drop(write!(out, "\\u{unit:04x}")));
+        }
+        if out.len() - from > most + 1 {
+            out.truncate(before);
+            out.extend_from_slice("…".as_bytes());
+            break;
+        }
+    }
+    out.push(b'"');
+}
+
+/// Whether it stands for itself where Rust shows text to programmers: so control and format characters, line and paragraph
+/// separators, odd blanks and what is not assigned do not. A letter before it, since an accent needs one.
+fn is_visible(c: char) -> bool {
+    let mut bytes = *b"a....";
+    let len = 1 + c.encode_utf8(&mut bytes[1..]).len();
+    c.is_ascii() || std::str::from_utf8(&bytes[..len]).is_ok_and(|text| text.escape_debug().eq(text.chars()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::json;
 
-    fn line() -> Line<'static> {
-        Line {
+    fn line() -> LogEntry<'static> {
+        LogEntry {
             arrived: Timestamp::from_millis(784_111_777_123),
             peer: "127.0.0.1:52514".parse().unwrap(),
             side: Side::Public,
@@ -219,18 +243,22 @@ mod tests {
             user: b"alice",
             status: Status::Created,
             problem: None,
+            lack: None,
             count: Some(1),
             micros: 85,
+            class: b"",
+            operator: b"",
+            origin: b"",
             traceparent: b"",
         }
     }
 
     #[track_caller]
-    fn check(line: &Line, format: Format, expected: &str) {
+    fn check(line: &LogEntry, format: LogFormat, expected: &str) {
         let mut out = Vec::new();
         line.write(format, &mut LastDate::default(), &mut out);
         assert_eq!(String::from_utf8(out.clone()).unwrap(), expected);
-        if format == Format::Json {
+        if format == LogFormat::Json {
             json::any(&out).unwrap();
         }
     }
@@ -238,19 +266,21 @@ mod tests {
     #[test]
     fn says_all_in_words() {
         let expected =
-            r#"1994-11-06T08:49:37.123Z 127.0.0.1:52514 public id-1 "POST /?id=V" "alice" 201 - 1 85us"#;
-        check(&line(), Format::Text, &format!("{expected}\n"));
-        let expected = format!("{expected} 00-ab-01-00\n");
-        check(&Line { traceparent: b"00-ab-01-00", ..line() }, Format::Text, &expected);
+            r#"1994-11-06T08:49:37.123Z 127.0.0.1:52514 public "id-1" "POST /?id=V" "alice" 201 - 1 85us"#;
+        check(&line(), LogFormat::Text, &format!("{expected}\n"));
+        let all =
+            LogEntry { operator: b"ops", origin: b"https://a\"b", traceparent: b"00-ab-01-00", ..line() };
+        let rare = r#" operator="ops" origin="https://a\"b" traceparent="00-ab-01-00""#;
+        check(&all, LogFormat::Text, &format!("{expected}{rare}\n"));
     }
 
     #[test]
     fn says_all_in_json() {
         check(
-            &Line { traceparent: b"00-ab-01-00", ..line() },
-            Format::Json,
+            &LogEntry { operator: b"ops", traceparent: b"00-ab-01-00", ..line() },
+            LogFormat::Json,
             "{\"time\":\"1994-11-06T08:49:37.123Z\",\"peer\":\"127.0.0.1:52514\",\"listener\":\"public\",\"id\":\"id-1\",\"method\":\"POST\",\
-             \"target\":\"/?id=V\",\"user\":\"alice\",\"traceparent\":\"00-ab-01-00\",\"status\":201,\"count\":1,\
+             \"target\":\"/?id=V\",\"user\":\"alice\",\"operator\":\"ops\",\"traceparent\":\"00-ab-01-00\",\"status\":201,\"count\":1,\
              \"duration_us\":85}\n",
         );
     }
@@ -258,21 +288,68 @@ mod tests {
     #[test]
     fn what_a_client_sends_stays_between_its_quotes() {
         let user = "a\" 200\\ é".as_bytes();
-        let odd = Line { request: b"GET /?id=\"x\\", user, ..line() };
-        let expected = r#"public id-1 "GET /?id=\"x\\" "a\" 200\\ é" 201 - 1 85us"#;
-        check(&odd, Format::Text, &format!("1994-11-06T08:49:37.123Z 127.0.0.1:52514 {expected}\n"));
+        let odd = LogEntry { request: b"GET /?id=\"x\\", user, ..line() };
+        let expected = r#"public "id-1" "GET /?id=\"x\\" "a\" 200\\ é" 201 - 1 85us"#;
+        check(&odd, LogFormat::Text, &format!("1994-11-06T08:49:37.123Z 127.0.0.1:52514 {expected}\n"));
         check(
             &odd,
-            Format::Json,
+            LogFormat::Json,
             "{\"time\":\"1994-11-06T08:49:37.123Z\",\"peer\":\"127.0.0.1:52514\",\"listener\":\"public\",\"id\":\"id-1\",\"method\":\"GET\",\
              \"target\":\"/?id=\\\"x\\\\\",\"user\":\"a\\\" 200\\\\ é\",\"status\":201,\"count\":1,\"duration_us\":85}\n",
         );
     }
 
     #[test]
+    fn what_cannot_be_seen_is_escaped_and_what_is_too_long_is_cut() {
+        for (text, expected) in [
+            ("Żółw 東京 हिन्दी e\u{301} 👍", "Żółw 東京 हिन्दी e\u{301} 👍"),
+            ("a\u{202e}b\u{2028}c\u{2066}", r"a\u202eb\u2028c\u2066"),
+            ("\u{feff}\u{200b}\u{a0}\u{3000}", r"\ufeff\u200b\u00a0\u3000"),
+            ("\u{e0001}\u{10ffff}", r"\udb40\udc01\udbff\udfff"),
+            ("é\"\\", r#"é\"\\"#),
+            (&"x".repeat(513), &("x".repeat(512) + "…")),
+            (&"é".repeat(300), &("é".repeat(256) + "…")),
+            (&"\"".repeat(300), &("\\\"".repeat(256) + "…")),
+        ] {
+            let mut out = b"before ".to_vec();
+            quoted(text.as_bytes(), MAX_TEXT, &mut out);
+            assert_eq!(String::from_utf8(out.clone()).unwrap(), format!("before \"{expected}\""));
+            json::any(&out[7..]).unwrap();
+        }
+        let mut out = Vec::new();
+        quoted(b"a\xffb", MAX_TEXT, &mut out);
+        assert_eq!(out, "\"a\u{fffd}b\"".as_bytes());
+    }
+
+    #[test]
+    fn the_longest_line_fits_into_a_pipe_at_once() {
+        for text in ["\"".repeat(9000), "\u{202e}".repeat(9000), "é".repeat(9000)] {
+            let id = &b"\"".repeat(128);
+            let longest = LogEntry {
+                peer: "[1111:2222:3333:4444:5555:6666:7777:8888]:65535".parse().unwrap(),
+                request_id: id,
+                request: &[b"DELETE ", text.as_bytes()].concat(),
+                user: text.as_bytes(),
+                problem: Some(Problem::Framing(crate::http::Refusal::ContentLengthRepeated)),
+                count: Some(u32::MAX),
+                micros: u64::MAX,
+                operator: text.as_bytes(),
+                origin: text.as_bytes(),
+                traceparent: id,
+                ..line()
+            };
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let mut out = Vec::new();
+                longest.write(format, &mut LastDate::default(), &mut out);
+                assert!(out.len() <= MAX_LINE, "{} bytes", out.len());
+            }
+        }
+    }
+
+    #[test]
     fn what_is_absent_is_a_dash_or_left_out() {
         let peer = "[::1]:80".parse().unwrap();
-        let empty = Line {
+        let empty = LogEntry {
             peer,
             side: Side::Admin,
             request: b"",
@@ -284,12 +361,12 @@ mod tests {
         };
         check(
             &empty,
-            Format::Text,
-            "1994-11-06T08:49:37.123Z [::1]:80 admin id-1 - - 400 Truncated - 85us\n",
+            LogFormat::Text,
+            "1994-11-06T08:49:37.123Z [::1]:80 admin \"id-1\" - - 400 Truncated - 85us\n",
         );
         check(
             &empty,
-            Format::Json,
+            LogFormat::Json,
             "{\"time\":\"1994-11-06T08:49:37.123Z\",\"peer\":\"[::1]:80\",\"listener\":\"admin\",\"id\":\"id-1\",\"status\":400,\
              \"problem\":\"Truncated\",\
              \"duration_us\":85}\n",
@@ -311,8 +388,8 @@ mod tests {
     fn a_notice_is_a_line_of_its_format() {
         let now = Timestamp::from_millis(784_111_777_123);
         for (format, expected) in [
-            (Format::Text, "it is \"so\"\n"),
-            (Format::Json, "{\"time\":\"1994-11-06T08:49:37.123Z\",\"message\":\"it is \\\"so\\\"\"}\n"),
+            (LogFormat::Text, "it is \"so\"\n"),
+            (LogFormat::Json, "{\"time\":\"1994-11-06T08:49:37.123Z\",\"message\":\"it is \\\"so\\\"\"}\n"),
         ] {
             let mut out = Vec::new();
             write_notice(format, now, "it is \"so\"", &mut out);

@@ -1,182 +1,123 @@
 //! Everything that can be wrong with a request, as `application/problem+json` (RFC 9457).
 //!
-//! *Invariant:* every problem has a status and one sentence that says what was wrong and what to do.
+//! *Invariant:* every problem has a status and one sentence that says what was wrong and what to do. (Tested by
+//! `every_problem_is_one_json_sentence_that_says_what_to_do`.)
 
-use std::fmt;
 use std::io::Write;
 
-use super::body::{Accept, BodyError};
-use super::query::QueryError;
+use super::auth::Challenge;
+use super::body::Accept;
+use crate::codec::{append, json};
 use crate::http::Refusal;
 use crate::http::status::Status;
 
-/// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// What was wrong with a request, before any store was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problem {
+/// Makes [`Problem`] from one list, so that no problem can lack what the others have.
+macro_rules! problems {
+    ($($(#[$doc:meta])* $problem:ident $(($($part:ident: $type:ty),+))?, $status:expr, $($detail:expr),+;)+) => {
+        /// What was wrong with a request, before any store was asked.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Problem { $($(#[$doc])* $problem $(($($type),+))?,)+ }
+
+        impl Problem {
+            /// The status that answers it.
+            #[allow(unused_variables, reason = "few statuses depend on what a problem holds")]
+            pub fn status(self) -> Status {
+                match self { $(Self::$problem $(($($part),+))? => $status,)+ }
+            }
+
+            /// Appends the sentence, as the inside of a JSON string.
+            #[allow(unused_variables, reason = "few sentences have in them what a problem holds")]
+            pub fn detail(self, out: &mut Vec<u8>) {
+                // Writing to a vector cannot fail.
+                let _ = match self { $(Self::$problem $(($($part),+))? => write!(out, $($detail),+),)+ };
+            }
+        }
+    };
+}
+
+use Status::{
+    BadRequest, Forbidden, MethodNotAllowed, NotFound, NotImplemented, RequestTimeout, ServiceUnavailable,
+    Unauthorized, UnsupportedMediaType,
+};
+
+problems! {
     /// It could not be framed.
-    Framing(Refusal),
-    /// It ended before it was complete.
-    Truncated,
-    /// It did not arrive in time: the head, or else the body.
-    Late {
-        /// Whether the body is what was missing.
-        body: bool,
-    },
-    /// There are as many connections as there may be.
-    NoCapacity,
-    /// No such path.
-    NoPath,
-    /// The path has no such method; its methods are these.
-    Method(&'static str),
-    /// No standard knows the method.
-    UnknownMethod,
-    /// No credentials, or wrong ones.
-    Credentials,
+    Framing(refusal: Refusal), refusal.status(), "{}", refusal.detail();
+    Truncated, BadRequest, "The request ended before it was complete; send all of it.";
+    LateHead, RequestTimeout, "The head did not arrive within 10 seconds; send it at once.";
+    LateBody, RequestTimeout, "The body did not arrive within 10 seconds; send it at once.";
+    NoCapacity, ServiceUnavailable, "There are as many connections as there may be; try again later.";
+    NoPath, NotFound, "There is nothing at this path; `/` is where to begin.";
+    /// The path has these methods.
+    Method(allow: &'static str), MethodNotAllowed, "This path does not have this method; it has {allow}.";
+    UnknownMethod, NotImplemented, "This method is not implemented; use one that `OPTIONS` names, in capitals.";
+    Credentials(challenge: Challenge), Unauthorized, "{}", challenge.detail();
     /// Good credentials, but not those of an administrator, or none at all from another machine.
-    Forbidden,
+    Forbidden, Forbidden, "This call is for loopback or for users marked `admin`; use one of them.";
     /// An operator's call over loopback, under a name that a web page could have brought there.
-    ForeignHost,
-    /// The call needs an `id`.
-    IdMissing,
-    /// The query is wrong.
-    Query(QueryError),
+    ForeignHost, Forbidden, "Over loopback this call takes an address or localhost as Host; use one of them.";
+    IdMissing, BadRequest, "The query has no `id`; say which video with `/?id=VIDEO`.";
+    /// The server takes no player that names no `device`.
+    DeviceMissing, BadRequest, "The query has no `device`; say which with `&device=DEVICE`.";
+    QueryRepeated(name: &'static str), BadRequest, "The query has `{name}` more than once; give it once.";
+    QueryEmpty(name: &'static str), BadRequest, "The query has an empty `{name}`; give it a value.";
+    QueryTooLong(name: &'static str, most: usize), BadRequest, "`{name}` is longer than {most} bytes; shorten it.";
+    QueryUtf8(name: &'static str), BadRequest, "`{name}` is not UTF-8; percent-encode its UTF-8 bytes.";
+    QueryControl(name: &'static str), BadRequest, "`{name}` holds a control character; remove it.";
+    QueryAlone(name: &'static str, other: &'static str), BadRequest,
+        "`{name}` needs `{other}` beside it; give both.";
+    QueryBeside(name: &'static str, other: &'static str), BadRequest,
+        "`{name}` is for the whole user; leave `{other}` out.";
+    QueryValue(name: &'static str), BadRequest, "`{name}` takes no value; write it alone, or leave it out.";
+    QueryHold, BadRequest, "`hold` is no length of time up to 30 days; write 10m, 24h, or 0s to lift it.";
+    QueryClasses, BadRequest,
+        "`class` and the credentials name at most 4 different classes of a-z, 0-9 and -; mend it.";
+    QueryPercent, BadRequest, "The query has a `%` without two hex digits; write %25 for it.";
     /// The user in the path is none.
-    User,
-    /// The body is not JSON by its type.
-    MediaType(Accept),
-    /// The body is compressed.
-    ContentCoding(Accept),
-    /// The body is wrong.
-    Body(BodyError),
-    /// The observer has too much to do, or has gone.
-    Unobserved,
+    User, BadRequest, "The path has no valid user; write /users/ and the percent-encoded user.";
+    /// `If-Match` is no list of entity tags.
+    IfMatch, BadRequest, "`If-Match` is no list of tags; send back the `ETag` that the start was answered with.";
+    MediaType(accept: Accept), UnsupportedMediaType,
+        "The body has to be JSON; send `Content-Type: application/json`.";
+    ContentCoding(accept: Accept), UnsupportedMediaType, "The body has a content coding; send it as plain JSON.";
+    BodyJson(error: json::Error), BadRequest, "The body is {error}; send an object, {{}} at least.";
+    BodyTime, BadRequest, r#"`time` is no position; write \"M:SS\", \"H:MM:SS\" or seconds."#;
+    /// A start says `paused`.
+    BodyPaused, BadRequest,
+        r#"A stream starts playing; POST without `state`, then PATCH {{\"state\":\"paused\"}}."#;
+    BodyState, BadRequest, r#"`state` is neither \"playing\" nor \"paused\"; write one of them."#;
+    /// Two readers could pick different ones.
+    BodyRepeated(name: &'static str), BadRequest, "The body has `{name}` more than once; give it once.";
 }
 
 impl Problem {
-    /// The status that answers it.
-    pub fn status(self) -> Status {
-        match self {
-            Self::Framing(refusal) => refusal.status(),
-            Self::Late { .. } => Status::RequestTimeout,
-            Self::NoCapacity | Self::Unobserved => Status::ServiceUnavailable,
-            Self::NoPath => Status::NotFound,
-            Self::Method(_) => Status::MethodNotAllowed,
-            Self::UnknownMethod => Status::NotImplemented,
-            Self::Credentials => Status::Unauthorized,
-            Self::Forbidden | Self::ForeignHost => Status::Forbidden,
-            Self::MediaType(_) | Self::ContentCoding(_) => Status::UnsupportedMediaType,
-            Self::Truncated | Self::IdMissing | Self::Query(_) | Self::User | Self::Body(_) => {
-                Status::BadRequest
-            }
-        }
-    }
-
-    /// Appends its name for the log, one word: the variant's, and that of the enum in it.
+    /// Appends its name for the log: the variant's, or that of the refusal in it.
     pub fn name(self, out: &mut Vec<u8>) {
-        match self {
-            Self::Framing(refusal) => first_word(&refusal, out),
-            Self::Late { body: false } => out.extend_from_slice(b"LateHead"),
-            Self::Late { body: true } => out.extend_from_slice(b"LateBody"),
-            Self::Query(error) => {
-                out.extend_from_slice(b"Query");
-                first_word(&error, out);
-            }
-            Self::Body(error) => {
-                out.extend_from_slice(b"Body");
-                first_word(&error, out);
-            }
-            other => first_word(&other, out),
-        }
-    }
-
-    /// Appends the sentence, as the inside of a JSON string.
-    pub fn detail(self, out: &mut Vec<u8>) {
-        let text = match self {
-            Self::Framing(refusal) => refusal.detail(),
-            Self::Truncated => "The request ended before it was complete; send all of it.",
-            Self::Late { body: false } => "The head did not arrive within 10 seconds; send it at once.",
-            Self::Late { body: true } => "The body did not arrive within 10 seconds; send it at once.",
-            Self::NoCapacity => "There are as many connections as there may be; try again later.",
-            Self::NoPath => "There is nothing at this path; `/` is where to begin.",
-            Self::Method(_) => "This path does not have this method; `Allow` names those it has.",
-            Self::UnknownMethod => {
-                "This method is not implemented; use one that `OPTIONS` names, in capitals."
-            }
-            Self::Credentials => {
-                "Valid credentials are needed; send `Authorization: Basic` with user and token."
-            }
-            Self::Forbidden => "This call is for loopback or for users marked `admin`; use one of them.",
-            Self::ForeignHost => {
-                "Over loopback this call takes an address or localhost as Host; use one of them."
-            }
-            Self::IdMissing => "The query has no `id`; say which video with `/?id=VIDEO`.",
-            Self::Query(error) => return query_detail(error, out),
-            Self::User => "The path has no valid user; write /users/ and the percent-encoded user.",
-            Self::MediaType(_) => "The body has to be JSON; send `Content-Type: application/json`.",
-            Self::ContentCoding(_) => "The body has a content coding; send it as plain JSON.",
-            Self::Body(error) => return body_detail(error, out),
-            Self::Unobserved => "This page could not be put together in time; try again in a second.",
+        let from = out.len();
+        // Writing to a vector cannot fail.
+        let _ = match self {
+            Self::Framing(refusal) => write!(out, "{refusal:?}"),
+            other => write!(out, "{other:?}"),
         };
-        out.extend_from_slice(text.as_bytes());
+        let len = out[from..].iter().position(|byte| !byte.is_ascii_alphanumeric());
+        out.truncate(len.map_or(out.len(), |len| from + len));
     }
-}
-
-/// Appends the name of a variant without what it holds.
-fn first_word(variant: &dyn fmt::Debug, out: &mut Vec<u8>) {
-    let from = out.len();
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "{variant:?}");
-    let len = out[from..].iter().position(|byte| !byte.is_ascii_alphanumeric());
-    out.truncate(len.map_or(out.len(), |len| from + len));
-}
-
-fn query_detail(error: QueryError, out: &mut Vec<u8>) {
-    // Writing to a vector cannot fail.
-    let _ = match error {
-        QueryError::Repeated(name) => write!(out, "The query has `{name}` more than once; give it once."),
-        QueryError::Empty(name) => write!(out, "The query has an empty `{name}`; give it a value."),
-        QueryError::Utf8(name) => write!(out, "`{name}` is not UTF-8; percent-encode its UTF-8 bytes."),
-        QueryError::Control(name) => write!(out, "`{name}` holds a control character; remove it."),
-        QueryError::Percent => write!(out, "The query has a `%` without two hex digits; write %25 for it."),
-        QueryError::Alone(name, other) => write!(out, "`{name}` needs `{other}` beside it; give both."),
-        QueryError::Beside(name, other) => {
-            write!(out, "`{name}` is for the whole user; leave `{other}` out.")
-        }
-        QueryError::Value(name) => write!(out, "`{name}` takes no value; write it alone, or leave it out."),
-        QueryError::Hold => {
-            write!(out, "`hold` is no length of time up to 30 days; write 10m, 24h, or 0s to lift it.")
-        }
-        QueryError::TooLong(name, most) => {
-            write!(out, "`{name}` is longer than {most} bytes; shorten it.")
-        }
-    };
-}
-
-fn body_detail(error: BodyError, out: &mut Vec<u8>) {
-    let _ = match error {
-        BodyError::Time => {
-            write!(out, r#"`time` is no position; write \"M:SS\", \"H:MM:SS\" or seconds."#)
-        }
-        BodyError::State => {
-            write!(out, r#"`state` is neither \"playing\" nor \"paused\"; write one of them."#)
-        }
-        BodyError::Repeated(name) => write!(out, "The body has `{name}` more than once; give it once."),
-        BodyError::Json(error) => write!(out, "The body is {error}; send an object, {{}} at least."),
-    };
 }
 
 /// Appends the members that every problem has, `detail` given as the inside of a JSON string; the object stays open.
 pub fn begin(status: Status, detail: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"type\":\"about:blank\",\"title\":\"");
-    out.extend_from_slice(status.reason().as_bytes());
-    out.extend_from_slice(b"\",\"status\":");
-    out.extend_from_slice(status.digits().as_bytes());
-    out.extend_from_slice(b",\"detail\":\"");
+    append!(
+        out,
+        "{\"type\":\"about:blank\",\"title\":\"",
+        status.reason(),
+        "\",\"status\":",
+        status.digits()
+    );
+    append!(out, ",\"detail\":\"");
     detail(out);
-    out.push(b'"');
+    append!(out, "\"");
 }
 
 #[cfg(test)]
@@ -188,13 +129,13 @@ mod tests {
     fn a_name_is_one_word() {
         for (problem, expected) in [
             (Problem::Framing(Refusal::HostMissing), "HostMissing"),
-            (Problem::Late { body: true }, "LateBody"),
-            (Problem::Late { body: false }, "LateHead"),
+            (Problem::LateBody, "LateBody"),
+            (Problem::LateHead, "LateHead"),
             (Problem::Method("GET, HEAD"), "Method"),
             (Problem::IdMissing, "IdMissing"),
-            (Problem::Query(QueryError::TooLong("id", 256)), "QueryTooLong"),
-            (Problem::Query(QueryError::Percent), "QueryPercent"),
-            (Problem::Body(BodyError::Json(json::any(b"{").unwrap_err())), "BodyJson"),
+            (Problem::QueryTooLong("id", 256), "QueryTooLong"),
+            (Problem::QueryPercent, "QueryPercent"),
+            (Problem::BodyJson(json::any(b"{").unwrap_err()), "BodyJson"),
         ] {
             let mut out = b"400 ".to_vec();
             problem.name(&mut out);
@@ -208,34 +149,39 @@ mod tests {
         for problem in [
             Problem::Framing(Refusal::HostMissing),
             Problem::Truncated,
-            Problem::Late { body: true },
-            Problem::Late { body: false },
+            Problem::LateBody,
+            Problem::LateHead,
             Problem::NoCapacity,
             Problem::NoPath,
             Problem::Method("GET"),
             Problem::UnknownMethod,
-            Problem::Credentials,
+            Problem::Credentials(Challenge::Basic),
+            Problem::Credentials(Challenge::NotBearer),
+            Problem::Credentials(Challenge::InvalidToken),
             Problem::Forbidden,
             Problem::ForeignHost,
             Problem::IdMissing,
-            Problem::Query(QueryError::Repeated("id")),
-            Problem::Query(QueryError::Empty("id")),
-            Problem::Query(QueryError::TooLong("id", 256)),
-            Problem::Query(QueryError::Utf8("id")),
-            Problem::Query(QueryError::Control("id")),
-            Problem::Query(QueryError::Alone("device", "id")),
-            Problem::Query(QueryError::Percent),
-            Problem::Query(QueryError::Beside("hold", "id")),
-            Problem::Query(QueryError::Value("switch")),
-            Problem::Query(QueryError::Hold),
+            Problem::DeviceMissing,
+            Problem::QueryRepeated("id"),
+            Problem::QueryEmpty("id"),
+            Problem::QueryTooLong("id", 256),
+            Problem::QueryUtf8("id"),
+            Problem::QueryControl("id"),
+            Problem::QueryAlone("device", "id"),
+            Problem::QueryPercent,
+            Problem::QueryBeside("hold", "id"),
+            Problem::QueryValue("switch"),
+            Problem::QueryHold,
+            Problem::QueryClasses,
+            Problem::IfMatch,
+            Problem::BodyPaused,
             Problem::User,
             Problem::MediaType(Accept::Post),
             Problem::ContentCoding(Accept::Patch),
-            Problem::Body(BodyError::Json(json_error)),
-            Problem::Body(BodyError::Time),
-            Problem::Body(BodyError::State),
-            Problem::Body(BodyError::Repeated("time")),
-            Problem::Unobserved,
+            Problem::BodyJson(json_error),
+            Problem::BodyTime,
+            Problem::BodyState,
+            Problem::BodyRepeated("time"),
         ] {
             let mut out = Vec::new();
             begin(problem.status(), |out| problem.detail(out), &mut out);

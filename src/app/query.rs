@@ -1,12 +1,14 @@
 //! The query: which stream is meant and which one may give way, and what an operator adds to that.
 //!
-//! *Invariant:* a key that leaves here is UTF-8 of the contract's length without control characters, so that NUL can
-//! stand between id and device.
+//! *Invariant:* a key that leaves here is UTF-8 of the contract's length without control characters, so that NUL
+//! can stand between id and device. (Tested by `says_what_is_wrong`.)
 
+use super::problem::Problem;
 use crate::codec::text::{self, TextError};
 use crate::codec::urlencoded;
 use crate::streams::arena::{Arena, Word};
 use crate::streams::batch::{Asked, Replace};
+use crate::streams::limits;
 use crate::streams::{MAX_DEVICE, MAX_ID};
 use crate::time::Millis;
 
@@ -22,8 +24,11 @@ pub struct Query {
     pub key: Option<Word<Asked>>,
     /// `replace` and `replaceDevice`.
     pub replace: Replace,
-    /// Whether there is `switch`.
     pub switch: bool,
+    /// `class`, and the classes of the credentials: `mobile,live`.
+    pub classes: Word<Asked>,
+    /// Whether there is `class`.
+    pub names_classes: bool,
 }
 
 /// What the query of an operator says, decoded.
@@ -33,70 +38,41 @@ pub struct UserQuery {
     pub key: Option<Word<Asked>>,
     /// `reason`; empty when there is none.
     pub reason: Word<Asked>,
-    /// `hold`.
     pub hold: Option<Millis>,
     /// `user`: a second way to name one, for names such as `..` that no path can hold. Not checked yet.
     pub user: Option<Word<Asked>>,
 }
 
-/// What is wrong with a query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueryError {
-    /// The parameter comes more than once.
-    Repeated(&'static str),
-    /// The parameter is there, but empty.
-    Empty(&'static str),
-    /// The parameter has more than so many bytes.
-    TooLong(&'static str, usize),
-    /// The parameter is not UTF-8 when decoded.
-    Utf8(&'static str),
-    /// The parameter holds a control character.
-    Control(&'static str),
-    /// The first parameter makes no sense without the second.
-    Alone(&'static str, &'static str),
-    /// The first parameter makes no sense beside the second.
-    Beside(&'static str, &'static str),
-    /// The parameter takes no value.
-    Value(&'static str),
-    /// `hold` is no length of time, or too long.
-    Hold,
-    /// A `%` without its two digits.
-    Percent,
-}
-
 impl Query {
-    /// Decodes `query`, the part behind the `?`, into `arena`. Unknown parameters are ignored.
-    ///
-    /// # Errors
-    ///
-    /// The first [`QueryError`], in the order of the parameters of the contract.
-    pub fn decode(query: &[u8], arena: &mut Arena<Asked>) -> Result<Self, QueryError> {
-        let [id, device, replace, replace_device, switch] =
-            values(query, ["id", "device", "replace", "replaceDevice", "switch"])?;
+    /// Decodes `query`, the part behind the `?`, into `arena`. Unknown parameters are ignored. `granted` are the classes of
+    /// the credentials, which no query can leave out.
+    /// An error is the first [`Problem`], in the order of the parameters of the contract.
+    pub fn decode(query: &[u8], granted: Word<Asked>, arena: &mut Arena<Asked>) -> Result<Self, Problem> {
+        let [id, device, replace, replace_device, switch, class] =
+            values(query, ["id", "device", "replace", "replaceDevice", "switch", "class"])?;
         let key = stream(id, device, arena)?;
         let replace = match (replace, replace_device) {
             (Some(b""), None) => Replace::Oldest,
             (Some(id), device) => {
                 Replace::Stream(self::key(id, device, ["replace", "replaceDevice"], arena)?)
             }
-            (None, Some(_)) => return Err(QueryError::Alone("replaceDevice", "replace")),
+            (None, Some(_)) => return Err(Problem::QueryAlone("replaceDevice", "replace")),
             (None, None) => Replace::ByPolicy,
         };
         match switch {
-            Some(b"") if device.is_none() => Err(QueryError::Alone("switch", "device")),
-            Some(b"") | None => Ok(Self { key, replace, switch: switch.is_some() }),
-            Some(_) => Err(QueryError::Value("switch")),
+            Some(b"") if device.is_none() => Err(Problem::QueryAlone("switch", "device")),
+            Some(b"") | None => {
+                let classes = class.map_or(Ok(granted), |class| classes(class, granted, arena))?;
+                Ok(Self { key, replace, switch: switch.is_some(), classes, names_classes: class.is_some() })
+            }
+            Some(_) => Err(Problem::QueryValue("switch")),
         }
     }
 }
 
 impl UserQuery {
     /// As [`Query::decode`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn decode(query: &[u8], arena: &mut Arena<Asked>) -> Result<Self, QueryError> {
+    pub fn decode(query: &[u8], arena: &mut Arena<Asked>) -> Result<Self, Problem> {
         let [id, device, reason, hold, user] = values(query, ["id", "device", "reason", "hold", "user"])?;
         let key = stream(id, device, arena)?;
         let reason = match reason {
@@ -105,7 +81,7 @@ impl UserQuery {
         };
         let hold = match hold {
             None => None,
-            Some(_) if key.is_some() => return Err(QueryError::Beside("hold", "id")),
+            Some(_) if key.is_some() => return Err(Problem::QueryBeside("hold", "id")),
             Some(hold) => Some(length(hold, arena)?),
         };
         let user = user.map(|user| word(user, "user", usize::MAX, arena)).transpose()?;
@@ -117,14 +93,14 @@ impl UserQuery {
 fn values<'a, const N: usize>(
     query: &'a [u8],
     names: [&'static str; N],
-) -> Result<[Option<&'a [u8]>; N], QueryError> {
+) -> Result<[Option<&'a [u8]>; N], Problem> {
     let mut raw = [None; N];
     for (name, value) in urlencoded::pairs(query) {
         let Some(i) = names.iter().position(|known| urlencoded::is(name, known.as_bytes())) else {
             continue;
         };
         if raw[i].replace(value).is_some() {
-            return Err(QueryError::Repeated(names[i]));
+            return Err(Problem::QueryRepeated(names[i]));
         }
     }
     Ok(raw)
@@ -135,18 +111,42 @@ fn stream(
     id: Option<&[u8]>,
     device: Option<&[u8]>,
     arena: &mut Arena<Asked>,
-) -> Result<Option<Word<Asked>>, QueryError> {
+) -> Result<Option<Word<Asked>>, Problem> {
     match (id, device) {
         (Some(id), device) => key(id, device, ["id", "device"], arena).map(Some),
-        (None, Some(_)) => Err(QueryError::Alone("device", "id")),
+        (None, Some(_)) => Err(Problem::QueryAlone("device", "id")),
         (None, None) => Ok(None),
     }
 }
 
-fn length(raw: &[u8], arena: &mut Arena<Asked>) -> Result<Millis, QueryError> {
+fn length(raw: &[u8], arena: &mut Arena<Asked>) -> Result<Millis, Problem> {
     let written = word(raw, "hold", MAX_REASON, arena)?;
     let text = std::str::from_utf8(arena.get(written)).unwrap_or_default();
-    Millis::parse(text).ok().filter(|length| *length <= MAX_HOLD).ok_or(QueryError::Hold)
+    Millis::parse(text).ok().filter(|length| *length <= MAX_HOLD).ok_or(Problem::QueryHold)
+}
+
+/// The classes that a query names, and behind them those of the credentials that it does not.
+fn classes(raw: &[u8], granted: Word<Asked>, arena: &mut Arena<Asked>) -> Result<Word<Asked>, Problem> {
+    let mark = arena.mark();
+    urlencoded::decode(raw, arena.bytes()).map_err(|_| Problem::QueryPercent)?;
+    let named = arena.since(mark);
+    if !limits::is_list(arena.get(named)) {
+        return Err(Problem::QueryClasses);
+    }
+    let mut copy = [0; limits::MAX_LIST];
+    let length = arena.get(granted).len();
+    copy[..length].copy_from_slice(arena.get(granted));
+    for class in limits::classes(&copy[..length]) {
+        if limits::classes(arena.get(named)).any(|other| other == class) {
+            continue;
+        }
+        if arena.mark() > mark {
+            arena.bytes().push(b',');
+        }
+        arena.bytes().extend_from_slice(class);
+    }
+    let all = arena.since(mark);
+    if limits::is_list(arena.get(all)) { Ok(all) } else { Err(Problem::QueryClasses) }
 }
 
 fn word(
@@ -154,7 +154,7 @@ fn word(
     name: &'static str,
     most: usize,
     arena: &mut Arena<Asked>,
-) -> Result<Word<Asked>, QueryError> {
+) -> Result<Word<Asked>, Problem> {
     let mark = arena.mark();
     text(raw, name, most, arena)?;
     Ok(arena.since(mark))
@@ -165,7 +165,7 @@ fn key(
     device: Option<&[u8]>,
     names: [&'static str; 2],
     arena: &mut Arena<Asked>,
-) -> Result<Word<Asked>, QueryError> {
+) -> Result<Word<Asked>, Problem> {
     let mark = arena.mark();
     text(id, names[0], MAX_ID, arena)?;
     if let Some(device) = device {
@@ -176,19 +176,19 @@ fn key(
 }
 
 /// Decodes one value to the end of `arena`, and holds it to the contract.
-fn text(raw: &[u8], name: &'static str, most: usize, arena: &mut Arena<Asked>) -> Result<(), QueryError> {
+fn text(raw: &[u8], name: &'static str, most: usize, arena: &mut Arena<Asked>) -> Result<(), Problem> {
     let mark = arena.mark();
-    urlencoded::decode(raw, arena.bytes()).map_err(|_| QueryError::Percent)?;
+    urlencoded::decode(raw, arena.bytes()).map_err(|_| Problem::QueryPercent)?;
     let decoded = &arena.bytes()[mark..];
     if decoded.is_empty() {
-        return Err(QueryError::Empty(name));
+        return Err(Problem::QueryEmpty(name));
     }
     if decoded.len() > most {
-        return Err(QueryError::TooLong(name, most));
+        return Err(Problem::QueryTooLong(name, most));
     }
     text::check(decoded).map_err(|error| match error {
-        TextError::Utf8 => QueryError::Utf8(name),
-        TextError::Control => QueryError::Control(name),
+        TextError::Utf8 => Problem::QueryUtf8(name),
+        TextError::Control => Problem::QueryControl(name),
     })
 }
 
@@ -197,9 +197,9 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(query: &str, expected: Result<(Option<&str>, Option<&str>), QueryError>) {
+    fn check(query: &str, expected: Result<(Option<&str>, Option<&str>), Problem>) {
         let mut arena = Arena::default();
-        let decoded = Query::decode(query.as_bytes(), &mut arena);
+        let decoded = Query::decode(query.as_bytes(), Word::default(), &mut arena);
         let show = |word| String::from_utf8_lossy(arena.get(word)).replace('\0', "/");
         let shown = decoded.map(|query| {
             let replace = match query.replace {
@@ -241,27 +241,27 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (query, fault) in [
-            ("id=V&id=V", QueryError::Repeated("id")),
-            ("id=V&%69d=W", QueryError::Repeated("id")),
-            ("id=V&device=a&device=a", QueryError::Repeated("device")),
-            ("id=V&replace=a&replace=b", QueryError::Repeated("replace")),
-            ("id=", QueryError::Empty("id")),
-            ("id", QueryError::Empty("id")),
-            ("id=V&device=", QueryError::Empty("device")),
-            ("device=tv", QueryError::Alone("device", "id")),
-            ("id=V&replaceDevice=tv", QueryError::Alone("replaceDevice", "replace")),
-            ("id=V&replace=&replaceDevice=tv", QueryError::Empty("replace")),
-            ("id=%FF", QueryError::Utf8("id")),
-            ("id=%C3", QueryError::Utf8("id")),
-            ("id=%00", QueryError::Control("id")),
-            ("id=a%0D%0Ab", QueryError::Control("id")),
-            ("id=%7F", QueryError::Control("id")),
-            ("id=%C2%85", QueryError::Control("id")),
-            ("id=V&device=%09", QueryError::Control("device")),
-            ("id=%4", QueryError::Percent),
-            ("id=V&switch", QueryError::Alone("switch", "device")),
-            ("id=V&device=tv&switch=no", QueryError::Value("switch")),
-            ("id=V&device=tv&switch&switch", QueryError::Repeated("switch")),
+            ("id=V&id=V", Problem::QueryRepeated("id")),
+            ("id=V&%69d=W", Problem::QueryRepeated("id")),
+            ("id=V&device=a&device=a", Problem::QueryRepeated("device")),
+            ("id=V&replace=a&replace=b", Problem::QueryRepeated("replace")),
+            ("id=", Problem::QueryEmpty("id")),
+            ("id", Problem::QueryEmpty("id")),
+            ("id=V&device=", Problem::QueryEmpty("device")),
+            ("device=tv", Problem::QueryAlone("device", "id")),
+            ("id=V&replaceDevice=tv", Problem::QueryAlone("replaceDevice", "replace")),
+            ("id=V&replace=&replaceDevice=tv", Problem::QueryEmpty("replace")),
+            ("id=%FF", Problem::QueryUtf8("id")),
+            ("id=%C3", Problem::QueryUtf8("id")),
+            ("id=%00", Problem::QueryControl("id")),
+            ("id=a%0D%0Ab", Problem::QueryControl("id")),
+            ("id=%7F", Problem::QueryControl("id")),
+            ("id=%C2%85", Problem::QueryControl("id")),
+            ("id=V&device=%09", Problem::QueryControl("device")),
+            ("id=%4", Problem::QueryPercent),
+            ("id=V&switch", Problem::QueryAlone("switch", "device")),
+            ("id=V&device=tv&switch=no", Problem::QueryValue("switch")),
+            ("id=V&device=tv&switch&switch", Problem::QueryRepeated("switch")),
         ] {
             check(query, Err(fault));
         }
@@ -270,21 +270,25 @@ mod tests {
     #[test]
     fn counts_bytes_after_decoding() {
         let euros = |n: usize| "%E2%82%AC".repeat(n);
-        let check = |query: String, fault: Option<QueryError>| {
-            assert_eq!(Query::decode(query.as_bytes(), &mut Arena::default()).err(), fault, "{query}");
+        let check = |query: String, fault: Option<Problem>| {
+            assert_eq!(
+                Query::decode(query.as_bytes(), Word::default(), &mut Arena::default()).err(),
+                fault,
+                "{query}"
+            );
         };
         check(format!("id={}", "x".repeat(256)), None);
-        check(format!("id={}", "x".repeat(257)), Some(QueryError::TooLong("id", 256)));
+        check(format!("id={}", "x".repeat(257)), Some(Problem::QueryTooLong("id", 256)));
         check(format!("id={}x", euros(85)), None);
-        check(format!("id={}xx", euros(85)), Some(QueryError::TooLong("id", 256)));
+        check(format!("id={}xx", euros(85)), Some(Problem::QueryTooLong("id", 256)));
         check(format!("id=V&device={}", "x".repeat(64)), None);
-        check(format!("id=V&device={}", "x".repeat(65)), Some(QueryError::TooLong("device", 64)));
+        check(format!("id=V&device={}", "x".repeat(65)), Some(Problem::QueryTooLong("device", 64)));
     }
 
     #[test]
     fn an_operator_gives_reasons_and_holds() {
         #[track_caller]
-        fn check(query: &str, expected: Result<(&str, Option<u64>, Option<&str>), QueryError>) {
+        fn check(query: &str, expected: Result<(&str, Option<u64>, Option<&str>), Problem>) {
             let mut arena = Arena::default();
             let decoded = UserQuery::decode(query.as_bytes(), &mut arena);
             let show = |word| String::from_utf8_lossy(arena.get(word)).into_owned();
@@ -302,22 +306,22 @@ mod tests {
         check("id=V&switch=x&replace&replaceDevice=", Ok(("", None, None)));
         check(&format!("reason={}", "x".repeat(200)), Ok((&"x".repeat(200), None, None)));
         for (query, fault) in [
-            ("hold=31d", QueryError::Hold),
-            ("hold=2592000001ms", QueryError::Hold),
-            ("hold=-1s", QueryError::Hold),
-            ("hold=soon", QueryError::Hold),
-            ("hold=99999999999999999999d", QueryError::Hold),
-            ("hold=", QueryError::Empty("hold")),
-            ("hold=1s&hold=1s", QueryError::Repeated("hold")),
-            ("hold=1s&id=V", QueryError::Beside("hold", "id")),
-            ("reason=a%0Ab", QueryError::Control("reason")),
-            ("reason=%FF", QueryError::Utf8("reason")),
-            ("reason=a&reason=b", QueryError::Repeated("reason")),
-            ("user=", QueryError::Empty("user")),
-            ("device=tv", QueryError::Alone("device", "id")),
+            ("hold=31d", Problem::QueryHold),
+            ("hold=2592000001ms", Problem::QueryHold),
+            ("hold=-1s", Problem::QueryHold),
+            ("hold=soon", Problem::QueryHold),
+            ("hold=99999999999999999999d", Problem::QueryHold),
+            ("hold=", Problem::QueryEmpty("hold")),
+            ("hold=1s&hold=1s", Problem::QueryRepeated("hold")),
+            ("hold=1s&id=V", Problem::QueryBeside("hold", "id")),
+            ("reason=a%0Ab", Problem::QueryControl("reason")),
+            ("reason=%FF", Problem::QueryUtf8("reason")),
+            ("reason=a&reason=b", Problem::QueryRepeated("reason")),
+            ("user=", Problem::QueryEmpty("user")),
+            ("device=tv", Problem::QueryAlone("device", "id")),
         ] {
             check(query, Err(fault));
         }
-        check(&format!("reason={}", "x".repeat(201)), Err(QueryError::TooLong("reason", 200)));
+        check(&format!("reason={}", "x".repeat(201)), Err(Problem::QueryTooLong("reason", 200)));
     }
 }

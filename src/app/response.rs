@@ -1,363 +1,377 @@
-//! Outcomes and replies as responses: status, fields and JSON, written straight into the connection's output.
+//! Outcomes as responses: status, fields and JSON, written straight into the connection's output.
 //!
-//! *Invariant:* `endpoint` is null exactly where `canWatch` is false, or where no single stream is meant.
+//! *Invariant:* `endpoint` is null exactly where `canWatch` is false, or where no single stream is meant. (Tested
+//! by `the_fourth_stream_is_refused_and_those_that_play_are_not`.)
 
-use super::exchange::Noted;
-use super::problem::{self, Problem};
-use super::{Readiness, Reply, Settings, View, endpoint, metrics, page};
-use crate::codec::{decimal, json};
+use super::problem;
+use crate::codec::append;
+use crate::codec::json::{Inside, Quoted};
+use crate::codec::urlencoded;
+use crate::config::Config;
 use crate::http::encode::{Response, ResponseStart};
 use crate::http::status::Status;
-use crate::streams::arena::Arena;
+use crate::streams::account::tag;
 use crate::streams::batch::{
-    Action, Batch, Entry, Outcome, Replace, StreamView, Verdict, Why, id_and_device,
+    Action, Batch, ClassFull, Ending, Entry, Replace, StreamView, Verdict, id_and_device,
 };
+use crate::streams::limits;
 use crate::time::Millis;
 
+/// The media type of what is no problem.
 const JSON: &str = "application/json";
 
 /// Who reads a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reader {
-    /// A client of the public listener.
-    Player,
-    /// A client of the admin listener; whether the credentials name the user, if they name users.
-    Operator { known: Option<bool> },
+pub(super) enum Audience<'a> {
+    /// A client of the public listener, and the pass of the stream that it plays; empty for none.
+    Player { pass: &'a [u8] },
+    /// A client of the admin listener; whether the credentials name the user, if they name users, and whether the user's
+    /// limit is known: one that a token carries is not.
+    Operator { known: Option<bool>, has_limit: bool },
 }
 
-/// Writes what became of a command; returns the status.
-pub(super) fn outcome(
-    start: &mut ResponseStart,
-    settings: &Settings,
-    reader: Reader,
-    entry: &Entry,
-    batch: &Batch,
-) -> Status {
-    let Entry { command, outcome } = entry;
-    let key = batch.arena.get(command.key);
-    let status = status(entry);
-    let mut response = start.status(status);
-    match outcome.verdict {
-        Verdict::Started | Verdict::Renewed if status == Status::NoContent => {
-            response.field_with("X-Stream-Count", |out| decimal::write(outcome.count.into(), out));
-            response.field_with("X-Stream-Limit", |out| decimal::write(command.limit.into(), out));
-            response.without_body();
-        }
-        Verdict::Started | Verdict::Renewed | Verdict::Info | Verdict::Ended => {
-            if status == Status::Created {
-                response.field_with("Location", |out| endpoint::write_location(key, out));
-            }
-            response.body(JSON, |out| {
-                out.push(b'{');
-                three_members(settings, key, outcome, out);
-                match outcome.verdict {
-                    Verdict::Started | Verdict::Renewed => started(key, outcome, batch, out),
-                    _ if key.is_empty() => list(command.limit, outcome, batch, out),
-                    _ => {}
-                }
-                if key.is_empty() {
-                    for_operator(reader, outcome, batch, out);
-                }
-                out.push(b'}');
-            });
-        }
-        _ => refusal(response, settings, entry, batch, status),
-    }
-    status
+/// What became of a command, on its way to who asked.
+pub(super) struct Answer<'a> {
+    pub(super) config: &'a Config,
+    pub(super) reader: Audience<'a>,
+    pub(super) entry: &'a Entry,
+    pub(super) batch: &'a Batch,
 }
 
-/// At the gate a proxy asks, and what it understands is yes and no: 2xx and 403.
-fn status(Entry { command, outcome }: &Entry) -> Status {
-    let gate = matches!(command.action, Action::Gate { .. });
-    match outcome.verdict {
-        Verdict::Started | Verdict::Renewed if gate => Status::NoContent,
-        Verdict::Started => Status::Created,
-        Verdict::Info | Verdict::Renewed | Verdict::Ended => Status::Ok,
-        Verdict::Gone(_) | Verdict::Full if gate => Status::Forbidden,
-        Verdict::Unknown => Status::NotFound,
-        Verdict::Gone(_) => Status::Gone,
-        Verdict::Full => Status::Conflict,
-        Verdict::Held => Status::Forbidden,
-        Verdict::Unavailable => Status::ServiceUnavailable,
-    }
-}
-
-/// Writes a command's problem, with the members that a client looks for in every response.
-fn refusal(mut response: Response, settings: &Settings, entry: &Entry, batch: &Batch, status: Status) {
-    let Entry { command, outcome } = entry;
-    if outcome.verdict == Verdict::Unavailable {
-        response.field("Retry-After", b"1");
-    } else if outcome.wait > Millis::ZERO {
-        response.field_with("Retry-After", |out| decimal::write(outcome.wait.secs_ceil(), out));
-    }
-    response.body(problem::MEDIA_TYPE, |out| {
-        problem::begin(status, |out| detail(entry, batch, out), out);
-        if outcome.verdict != Verdict::Unavailable {
-            out.push(b',');
-            three_members(settings, batch.arena.get(command.key), outcome, out);
+impl<'a> Answer<'a> {
+    /// Writes the response; returns its status.
+    pub(super) fn write(&self, start: &mut ResponseStart) -> Status {
+        let Entry { command, outcome, .. } = self.entry;
+        let (status, pass) = (self.status(), self.pass());
+        let mut response = start.status(status);
+        if let Some(view) = self.its_stream() {
+            response.field("ETag", &tag(view.generation)[..]);
         }
         match outcome.verdict {
-            Verdict::Full => list(command.limit, outcome, batch, out),
-            Verdict::Gone(Why::Stopped) => out.extend_from_slice(b",\"reason\":\"stopped\""),
-            Verdict::Gone(Why::Replaced) => {
-                out.extend_from_slice(b",\"reason\":\"replaced\",\"by\":{");
-                name(batch.findings.arena.get(outcome.other), out);
-                out.push(b'}');
+            Verdict::Started | Verdict::Renewed if status == Status::NoContent => {
+                response.field("X-Stream-Count", outcome.count);
+                response.field("X-Stream-Limit", command.limits.total);
+                if !pass.is_empty() {
+                    response.field("X-Stream-Pass", pass);
+                }
+                response.without_body();
             }
-            Verdict::Gone(Why::Operator) => {
-                out.extend_from_slice(b",\"reason\":\"operator\"");
-                message(outcome, batch, out);
+            Verdict::Started | Verdict::Renewed | Verdict::Info | Verdict::Ended => {
+                if status == Status::Created {
+                    response.field_with("Location", |out| location(self.key(), out));
+                }
+                response.body(JSON, |out| self.said(out));
             }
-            Verdict::Held => {
-                out.extend_from_slice(b",\"reason\":\"held\"");
-                message(outcome, batch, out);
+            _ => self.refusal(response, status),
+        }
+        status
+    }
+
+    fn key(&self) -> &'a [u8] {
+        self.batch.arena.get(self.entry.command.key)
+    }
+
+    fn pass(&self) -> &'a [u8] {
+        if let Audience::Player { pass } = self.reader { pass } else { b"" }
+    }
+
+    /// The one stream that it is about, if that is there.
+    fn its_stream(&self) -> Option<&StreamView> {
+        let Entry { command, outcome, .. } = self.entry;
+        match (outcome.verdict, self.batch.streams(outcome)) {
+            (Verdict::Started | Verdict::Renewed | Verdict::Info, [view])
+                if !command.key.is_empty() && !outcome.notes.uncounted =>
+            {
+                Some(view)
             }
-            _ => {}
+            _ => None,
         }
-        out.push(b'}');
-    });
-}
+    }
 
-/// Appends one sentence about a command that failed, as the inside of a JSON string.
-fn detail(entry: &Entry, batch: &Batch, out: &mut Vec<u8>) {
-    let Entry { command, outcome } = entry;
-    let user = batch.arena.get(command.user);
-    let about_user = |before: &str, after: &str, out: &mut Vec<u8>| {
-        out.extend_from_slice(before.as_bytes());
-        json::write_inside(user, out);
-        out.extend_from_slice(after.as_bytes());
-    };
-    match outcome.verdict {
-        Verdict::Full if command.limit == 0 => {
-            about_user("", " may watch no stream at all; ask the operator to raise the limit.", out);
+    /// At the gate a proxy asks, and what it understands is yes and no: 2xx and 403.
+    fn status(&self) -> Status {
+        let gate = matches!(self.entry.command.action, Action::Gate { .. });
+        match self.entry.outcome.verdict {
+            Verdict::Started | Verdict::Renewed if gate => Status::NoContent,
+            Verdict::Started => Status::Created,
+            Verdict::Info | Verdict::Renewed | Verdict::Ended => Status::Ok,
+            Verdict::Gone(_) | Verdict::Full if gate => Status::Forbidden,
+            Verdict::Unknown => Status::NotFound,
+            Verdict::Gone(_) => Status::Gone,
+            Verdict::Full => Status::Conflict,
+            Verdict::Held => Status::Forbidden,
+            Verdict::Outdated => Status::PreconditionFailed,
+            Verdict::Unavailable | Verdict::NoRoom => Status::ServiceUnavailable,
         }
-        Verdict::Full => {
-            about_user("", " is watching ", out);
-            decimal::write(outcome.count.into(), out);
-            out.extend_from_slice(b" of ");
-            decimal::write(command.limit.into(), out);
-            too_many(entry, out);
-        }
-        Verdict::Gone(why) => match why {
-            Why::Stopped => out.extend_from_slice(b"This stream was stopped; POST to start it again."),
-            Why::Replaced => {
-                about_user("This stream gave way to another one of ", "; POST to start it again.", out);
+    }
+
+    /// Appends what is said of a command that was carried out.
+    fn said(&self, out: &mut Vec<u8>) {
+        let Entry { command, outcome, .. } = self.entry;
+        append!(out, "{");
+        self.three_members(out);
+        if matches!(outcome.verdict, Verdict::Started | Verdict::Renewed) {
+            if let [view] = self.batch.streams(outcome) {
+                append!(out, ",\"stream\":");
+                self.stream(self.key(), view, out);
             }
-            Why::Operator => {
-                out.extend_from_slice(b"The operator ended this stream; POST to start it again.");
+            if !self.pass().is_empty() {
+                append!(out, ",\"pass\":\"", self.pass(), "\"");
             }
-        },
-        Verdict::Unknown => about_user("", " is not watching this stream; POST to start it.", out),
-        Verdict::Held => {
-            about_user("The operator keeps ", " out for now; try again after `Retry-After`.", out);
+            self.other(",\"replaced\":{", out);
+        } else if command.key.is_empty() {
+            self.list(out);
+            self.for_operator(out);
         }
-        _ => out.extend_from_slice(b"The streams cannot be reached; try again in a second."),
+        self.uncounted(out);
+        append!(out, "}");
     }
-}
 
-/// Appends what to do when the user is full.
-fn too_many(Entry { command, outcome }: &Entry, out: &mut Vec<u8>) {
-    let by_name = matches!(command.action.replaces(), Some(Replace::Stream(_)));
-    if outcome.excess > 1 {
-        out.extend_from_slice(b" streams; ");
-        decimal::write(outcome.excess.into(), out);
-        out.extend_from_slice(b" of them have to end before another one can play.");
-    } else if by_name {
-        out.extend_from_slice(b" streams, and the one to replace is not among them; name one that plays.");
-    } else {
-        out.extend_from_slice(b" streams; stop or replace one of them first.");
-    }
-}
-
-/// Appends what only an operator is told: `heldFor`, and `message` where there is one, if the user is held; and `known` if the
-/// credentials do not name the user.
-fn for_operator(reader: Reader, outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
-    let Reader::Operator { known } = reader else { return };
-    if outcome.wait > Millis::ZERO {
-        out.extend_from_slice(b",\"heldFor\":");
-        decimal::write(outcome.wait.secs_ceil(), out);
-        message(outcome, batch, out);
-    }
-    if known == Some(false) {
-        out.extend_from_slice(b",\"known\":false");
-    }
-}
-
-/// Appends the operator's `message`, if there is one.
-fn message(outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
-    if !outcome.other.is_empty() {
-        out.extend_from_slice(b",\"message\":");
-        json::write_string(batch.findings.arena.get(outcome.other), out);
-    }
-}
-
-/// Appends `canWatch`, `endpoint` and `count`.
-fn three_members(settings: &Settings, key: &[u8], outcome: &Outcome, out: &mut Vec<u8>) {
-    out.extend_from_slice(if outcome.can_watch {
-        b"\"canWatch\":true,\"endpoint\":"
-    } else {
-        b"\"canWatch\":false,\"endpoint\":"
-    });
-    if outcome.can_watch && !key.is_empty() {
-        endpoint::write(&settings.endpoint, key, out);
-    } else {
-        out.extend_from_slice(b"null");
-    }
-    out.extend_from_slice(b",\"count\":");
-    decimal::write(outcome.count.into(), out);
-}
-
-/// Appends `stream`, and `replaced` where another one gave way.
-fn started(key: &[u8], outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
-    if let [view] = batch.streams(outcome) {
-        out.extend_from_slice(b",\"stream\":");
-        stream(key, view, out);
-    }
-    if !outcome.other.is_empty() {
-        out.extend_from_slice(b",\"replaced\":{");
-        name(batch.findings.arena.get(outcome.other), out);
-        out.push(b'}');
-    }
-}
-
-/// Appends `limit` and `streams`.
-fn list(limit: u32, outcome: &Outcome, batch: &Batch, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"limit\":");
-    decimal::write(limit.into(), out);
-    out.extend_from_slice(b",\"streams\":[");
-    for (i, view) in batch.streams(outcome).iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
+    /// Writes a command's problem, with the members that a client looks for in every response.
+    fn refusal(&self, mut response: Response, status: Status) {
+        let outcome = &self.entry.outcome;
+        let is_unavailable = status == Status::ServiceUnavailable;
+        let wait = if is_unavailable { 1 } else { outcome.wait.secs_ceil() };
+        if wait > 0 {
+            response.field("Retry-After", wait);
         }
-        stream(batch.findings.arena.get(view.key), view, out);
+        response.body(problem::MEDIA_TYPE, |out| {
+            problem::begin(status, |out| self.detail(out), out);
+            if !is_unavailable {
+                append!(out, ",");
+                self.three_members(out);
+            }
+            match outcome.verdict {
+                Verdict::Full => {
+                    self.list(out);
+                    self.rule(out);
+                }
+                Verdict::Gone(Ending::Stopped) => append!(out, ",\"reason\":\"stopped\""),
+                Verdict::Gone(Ending::Operator) => {
+                    append!(out, ",\"reason\":\"operator\"");
+                    self.message(out);
+                }
+                Verdict::Gone(_) => {
+                    append!(out, ",\"reason\":\"replaced\"");
+                    self.other(",\"by\":{", out);
+                }
+                Verdict::Held => {
+                    append!(out, ",\"reason\":\"held\"");
+                    self.message(out);
+                }
+                _ => {}
+            }
+            self.uncounted(out);
+            append!(out, "}");
+        });
     }
-    out.push(b']');
-}
 
-/// Appends one stream. The key of `view` is `key`, or absent.
-fn stream(key: &[u8], view: &StreamView, out: &mut Vec<u8>) {
-    let StreamView { key: _, position, playing, expires_in } = view;
-    out.push(b'{');
-    name(key, out);
-    out.extend_from_slice(b",\"time\":\"");
-    position.write(out);
-    out.extend_from_slice(if *playing {
-        b"\",\"state\":\"playing\",\"expiresIn\":"
-    } else {
-        b"\",\"state\":\"paused\",\"expiresIn\":"
-    });
-    decimal::write(expires_in.secs_ceil(), out);
-    out.push(b'}');
+    /// Appends that nobody has counted it, if so; but what asks for one video has three members.
+    fn uncounted(&self, out: &mut Vec<u8>) {
+        if self.entry.outcome.notes.uncounted && self.entry.command.action != Action::Look {
+            append!(out, ",\"counted\":false");
+        }
+    }
+
+    /// Appends `rule`, if it is a class that has no room.
+    fn rule(&self, out: &mut Vec<u8>) {
+        if let Some((class, limit)) = self.batch.class_full(self.entry) {
+            append!(out, ",\"rule\":{\"class\":\"", class, "\",\"limit\":", limit);
+            append!(out, ",\"count\":", self.playing(), "}");
+        }
+    }
+
+    /// Appends one sentence about a command that failed, as the inside of a JSON string.
+    fn detail(&self, out: &mut Vec<u8>) {
+        let Entry { command, outcome, .. } = self.entry;
+        let text = match outcome.verdict {
+            Verdict::Full if command.limits.total == 0 => {
+                "{} may watch no stream at all; ask the operator to raise the limit."
+            }
+            Verdict::Full => "{} is watching ",
+            Verdict::Gone(Ending::Stopped) => "This stream was stopped; POST to start it again.",
+            Verdict::Gone(Ending::Operator) => "The operator ended this stream; POST to start it again.",
+            Verdict::Gone(_) => "This stream gave way to another one of {}; POST to start it again.",
+            Verdict::Unknown if command.action == Action::End => {
+                "{} is not watching this stream; there is nothing to end."
+            }
+            Verdict::Unknown => "{} is not watching this stream; POST to start it.",
+            Verdict::Outdated => "{} has started this stream anew; leave it to the newer session.",
+            Verdict::Held => "The operator keeps {} out for now; try again after `Retry-After`.",
+            Verdict::NoRoom => "There are as many users as there may be; try again later.",
+            _ => "The streams cannot be reached; try again in a second.",
+        };
+        match text.split_once("{}") {
+            Some((before, after)) => append!(out, before, Inside(self.batch.arena.get(command.user)), after),
+            None => append!(out, text),
+        }
+        if outcome.verdict == Verdict::Full && command.limits.total > 0 {
+            self.too_many(out);
+        }
+    }
+
+    /// Appends how full the user is, and what to do.
+    fn too_many(&self, out: &mut Vec<u8>) {
+        let Entry { command, outcome, .. } = self.entry;
+        let (class, limit) = self.batch.class_full(self.entry).unwrap_or((b"", command.limits.total));
+        append!(
+            out,
+            self.playing(),
+            " of ",
+            limit,
+            if class.is_empty() { "" } else { " " },
+            class,
+            " streams"
+        );
+        let by_name = matches!(command.action.replaces(), Some(Replace::Stream(_)));
+        let advice = match outcome.excess {
+            _ if limit == 0 => "; ask the operator to raise the limit.",
+            2.. => {
+                append!(out, "; ", u32::from(outcome.excess));
+                " of them have to end before another one can play."
+            }
+            _ if by_name => ", and the one to replace is not among them; name one that plays.",
+            _ => "; stop or replace one of them first.",
+        };
+        append!(out, advice);
+    }
+
+    /// How many streams play, of that class if one is full.
+    fn playing(&self) -> u32 {
+        let outcome = &self.entry.outcome;
+        outcome.class_full.map_or(outcome.count, |ClassFull { count, .. }| count.into())
+    }
+
+    /// Appends what only an operator is told: `heldFor`, and `message` where there is one, if the user is held; and `known` if
+    /// the credentials do not name the user.
+    fn for_operator(&self, out: &mut Vec<u8>) {
+        let Audience::Operator { known, .. } = self.reader else { return };
+        let wait = self.entry.outcome.wait;
+        if wait > Millis::ZERO {
+            append!(out, ",\"heldFor\":", wait.secs_ceil());
+            self.message(out);
+        }
+        if known == Some(false) {
+            append!(out, ",\"known\":false");
+        }
+    }
+
+    /// Appends the operator's `message`, if there is one.
+    fn message(&self, out: &mut Vec<u8>) {
+        let message = self.batch.findings.arena.get(self.entry.outcome.other);
+        if !message.is_empty() {
+            append!(out, ",\"message\":", Quoted(message));
+        }
+    }
+
+    /// Whether the user's limit is known.
+    fn has_limit(&self) -> bool {
+        !matches!(self.reader, Audience::Operator { has_limit: false, .. })
+    }
+
+    /// Appends `canWatch`, `endpoint` and `count`.
+    fn three_members(&self, out: &mut Vec<u8>) {
+        let outcome = &self.entry.outcome;
+        // Of who is held, no limit need be known.
+        let is_known = self.has_limit() || outcome.wait > Millis::ZERO;
+        append!(
+            out,
+            match outcome.can_watch {
+                _ if !is_known => "\"canWatch\":null,\"endpoint\":",
+                true => "\"canWatch\":true,\"endpoint\":",
+                false => "\"canWatch\":false,\"endpoint\":",
+            }
+        );
+        let key = self.key();
+        if outcome.can_watch && is_known && !key.is_empty() {
+            // A JSON string as it is: percent-encoding leaves nothing to escape, and a template has nothing of the kind.
+            let (id, device) = id_and_device(key);
+            append!(out, "\"");
+            self.config.endpoint.write(id, device, self.pass(), out);
+            append!(out, "\",\"count\":", outcome.count);
+        } else {
+            append!(out, "null,\"count\":", outcome.count);
+        }
+    }
+
+    /// Appends the other stream, if there is one.
+    fn other(&self, before: &str, out: &mut Vec<u8>) {
+        let key = self.batch.findings.arena.get(self.entry.outcome.other);
+        if !key.is_empty() {
+            append!(out, before);
+            name(key, out);
+            append!(out, "}");
+        }
+    }
+
+    /// Appends `limit`, as far as it is known, and `streams`.
+    fn list(&self, out: &mut Vec<u8>) {
+        let Entry { command, outcome, .. } = self.entry;
+        append!(out, ",\"limit\":");
+        if self.has_limit() {
+            append!(out, command.limits.total);
+        } else {
+            append!(out, "null");
+        }
+        append!(out, ",\"streams\":[");
+        for (i, view) in self.batch.streams(outcome).iter().enumerate() {
+            append!(out, if i > 0 { "," } else { "" });
+            self.stream(self.batch.findings.arena.get(view.key), view, out);
+        }
+        append!(out, "]");
+    }
+
+    /// Appends one stream. The key of `view` is `key`, or absent.
+    fn stream(&self, key: &[u8], view: &StreamView, out: &mut Vec<u8>) {
+        append!(out, "{");
+        name(key, out);
+        for (i, class) in limits::classes(self.batch.findings.arena.get(view.classes)).enumerate() {
+            append!(out, if i == 0 { ",\"class\":[\"" } else { "\",\"" }, class);
+        }
+        if !view.classes.is_empty() {
+            append!(out, "\"]");
+        }
+        append!(out, ",\"time\":\"");
+        view.position.write(out);
+        let state = if view.playing {
+            "\",\"state\":\"playing\",\"expiresIn\":"
+        } else {
+            "\",\"state\":\"paused\",\"expiresIn\":"
+        };
+        append!(out, state, view.expires_in.secs_ceil(), "}");
+    }
 }
 
 /// Appends `id`, and `device` where there is one.
-fn name(key: &[u8], out: &mut Vec<u8>) {
+pub(super) fn name(key: &[u8], out: &mut Vec<u8>) {
     let (id, device) = id_and_device(key);
-    out.extend_from_slice(b"\"id\":");
-    json::write_string(id, out);
+    append!(out, "\"id\":", Quoted(id));
     if let Some(device) = device {
-        out.extend_from_slice(b",\"device\":");
-        json::write_string(device, out);
+        append!(out, ",\"device\":", Quoted(device));
     }
 }
 
-/// Writes a response that needed no store; returns the status.
-pub(super) fn reply(
-    start: &mut ResponseStart,
-    readiness: &dyn Readiness,
-    texts: &Arena<Noted>,
-    reply: Reply,
-) -> Status {
-    match reply {
-        Reply::Problem(problem) => return self::problem(start, problem),
-        Reply::Options(allow) => {
-            let mut response = start.status(Status::NoContent);
-            response.field("Allow", allow.as_bytes());
-            response.without_body();
-            return Status::NoContent;
-        }
-        Reply::Preflight(allow, names) => {
-            preflight(start, allow, texts.get(names));
-            return Status::NoContent;
-        }
-        Reply::Healthy => ok(start),
-        Reply::Ready => match readiness.trouble() {
-            Some(trouble) => return unready(start, &trouble),
-            None => ok(start),
-        },
-        Reply::Page => {
-            let mut response = start.status(Status::Ok);
-            response.field("Content-Security-Policy", page::POLICY.as_bytes());
-            response.field("X-Content-Type-Options", b"nosniff");
-            response.field("Referrer-Policy", b"no-referrer");
-            response.body("text/html; charset=utf-8", |out| out.extend_from_slice(page::TEXT.as_bytes()));
+/// Appends the path and query of the stream with this key.
+fn location(key: &[u8], out: &mut Vec<u8>) {
+    let (id, device) = id_and_device(key);
+    append!(out, "/?id=");
+    urlencoded::encode(id, out);
+    if let Some(device) = device {
+        append!(out, "&device=");
+        urlencoded::encode(device, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_names_the_stream_itself() {
+        for (key, expected) in [(&b"V"[..], "/?id=V"), (b"a&b\0t=v", "/?id=a%26b&device=t%3Dv")] {
+            let mut out = Vec::new();
+            location(key, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
-    Status::Ok
-}
-
-/// Writes what the observer has put together; returns the status.
-pub(super) fn view(start: &mut ResponseStart, view: View, page: Option<&[u8]>) -> Status {
-    let Some(page) = page else { return problem(start, Problem::Unobserved) };
-    let media_type = match view {
-        View::Metrics => metrics::MEDIA_TYPE,
-        View::Stats | View::History => JSON,
-    };
-    start.status(Status::Ok).body(media_type, |out| out.extend_from_slice(page));
-    Status::Ok
-}
-
-/// Grants all methods, also those that the path lacks: only then can a script read the 405.
-fn preflight(start: &mut ResponseStart, allow: &str, names: &[u8]) {
-    let mut response = start.status(Status::NoContent);
-    if !allow.is_empty() {
-        response.field("Allow", allow.as_bytes());
-    }
-    let usual = b"Authorization, Content-Type, X-Request-Id, traceparent";
-    response.field("Access-Control-Allow-Methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-    response.field("Access-Control-Allow-Headers", if names.is_empty() { usual } else { names });
-    response.field("Access-Control-Max-Age", b"86400");
-    response.without_body();
-}
-
-fn ok(start: &mut ResponseStart) {
-    start.status(Status::Ok).body("text/plain; charset=utf-8", |out| out.extend_from_slice(b"ok"));
-}
-
-/// `trouble` says why, and what to do.
-fn unready(start: &mut ResponseStart, trouble: &str) -> Status {
-    let status = Status::ServiceUnavailable;
-    let mut response = start.status(status);
-    response.field("Retry-After", b"1");
-    response.body(problem::MEDIA_TYPE, |out| {
-        problem::begin(status, |out| json::write_inside(trouble.as_bytes(), out), out);
-        out.push(b'}');
-    });
-    status
-}
-
-fn problem(start: &mut ResponseStart, problem: Problem) -> Status {
-    let status = problem.status();
-    let mut response = start.status(status);
-    match problem {
-        Problem::Credentials => {
-            response.field("WWW-Authenticate", b"Basic realm=\"streamer\", charset=\"UTF-8\"");
-        }
-        Problem::Method(allow) => {
-            response.field("Allow", allow.as_bytes());
-        }
-        Problem::MediaType(accept) | Problem::ContentCoding(accept) => {
-            let (name, media_types) = accept.field();
-            response.field(name, media_types.as_bytes());
-        }
-        Problem::NoCapacity | Problem::Unobserved => {
-            response.field("Retry-After", b"1");
-        }
-        _ => {}
-    }
-    response.body(problem::MEDIA_TYPE, |out| {
-        problem::begin(status, |out| problem.detail(out), out);
-        out.push(b'}');
-    });
-    status
 }

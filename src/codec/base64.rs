@@ -1,34 +1,52 @@
-//! Base 64 (RFC 4648): the standard alphabet with padding (section 4), and for digests the one for URLs and
-//! file names without (section 5).
+//! Base 64 (RFC 4648): the standard alphabet (section 4), and the one for URLs and file names (section 5).
 //!
-//! The decoder takes exactly what the encoder writes, so that no two texts stand for the same bytes: padding
-//! is where it belongs or the text is refused, and so are bits left over that are not zero (section 3.5) and
-//! anything outside the alphabet, line breaks included (section 3.3).
+//! What is decoded must be what an encoder writes: bits left over must be zero (section 3.5), and anything outside the
+//! alphabets is refused, line breaks included (section 3.3).
 
-/// The text is not the encoding of anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Invalid;
+use super::Invalid;
 
 /// Appends `bytes` in the standard alphabet, padded.
 pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
-    out.reserve(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        out.extend_from_slice(&quad(three, STANDARD)[..=three.len()]);
-        out.extend_from_slice(&b"=="[..3 - three.len()]);
-    }
+    let former = out.len();
+    out.resize(former + bytes.len().div_ceil(3) * 4, b'=');
+    encode_symbols(bytes, STANDARD, &mut out[former..][..symbols(bytes.len())]);
 }
 
-/// Appends the bytes that a padded text in the standard alphabet stands for.
-///
-/// # Errors
-/// [`Invalid`] when it stands for none; `out` is then as it was.
+/// Appends the bytes that a text stands for, in either alphabet, padded or not: for credentials, of which it does not
+/// matter how they were written.
+/// An error is [`Invalid`] when it stands for none; `out` is then as it was.
 pub fn decode(encoded: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
+    let symbols = without_padding(encoded);
     let former = out.len();
-    let decoded = decode_whole(without_padding(encoded)?, out);
+    out.resize(former + symbols.len() * 3 / 4, 0);
+    let decoded = decode_symbols(symbols, &mut out[former..]);
     if decoded.is_err() {
+        // What it got to may be a secret.
+        out[former..].fill(0);
         out.truncate(former);
     }
     decoded
+}
+
+/// Puts the bytes that an unpadded text in the alphabet for URLs stands for at the beginning of `out`: for tokens, where no
+/// two texts may stand for the same bytes.
+/// An error is [`Invalid`] when it stands for none, or for more than there is room for.
+pub fn decode_url<'a>(encoded: &[u8], out: &'a mut [u8]) -> Result<&'a [u8], Invalid> {
+    let out = out.get_mut(..encoded.len() * 3 / 4).ok_or(Invalid)?;
+    if encoded.iter().any(|symbol| matches!(symbol, b'+' | b'/')) {
+        return Err(Invalid);
+    }
+    decode_symbols(encoded, out).map(|()| &*out)
+}
+
+/// Writes what begins at `from` in the alphabet for URLs, without padding, in its own place.
+pub fn encode_url_in_place(out: &mut Vec<u8>, from: usize) {
+    let end = out.len();
+    out.resize(end + symbols(end - from), 0);
+    let (bytes, encoded) = out.split_at_mut(end);
+    encode_symbols(&bytes[from..], URL, encoded);
+    out.copy_within(end.., from);
+    out.truncate(from + symbols(end - from));
 }
 
 /// A 256-bit digest in the alphabet for URLs and file names, without padding. It is written in place: a check of a
@@ -36,30 +54,33 @@ pub fn decode(encoded: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
 #[must_use]
 pub fn encode_url_digest(digest: &[u8; 32]) -> [u8; 43] {
     let mut out = [0; 43];
-    for (symbols, three) in out.chunks_mut(4).zip(digest.chunks(3)) {
-        symbols.copy_from_slice(&quad(three, URL)[..symbols.len()]);
-    }
+    encode_symbols(digest, URL, &mut out);
     out
 }
 
+/// How many symbols stand for so many bytes.
+const fn symbols(bytes: usize) -> usize {
+    (bytes * 4).div_ceil(3)
+}
+
 /// A third `=`, or one in the middle, stays in the text and is refused with it: no alphabet has that symbol.
-fn without_padding(encoded: &[u8]) -> Result<&[u8], Invalid> {
-    if !encoded.len().is_multiple_of(4) {
-        return Err(Invalid);
+fn without_padding(encoded: &[u8]) -> &[u8] {
+    match encoded {
+        [symbols @ .., b'=', b'='] | [symbols @ .., b'='] if encoded.len().is_multiple_of(4) => symbols,
+        symbols => symbols,
     }
-    let ([symbols @ .., b'=', b'='] | [symbols @ .., b'='] | symbols) = encoded;
-    Ok(symbols)
 }
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The value of each byte in the standard alphabet.
+/// The value of each byte, in either alphabet.
 static VALUES: [u32; 256] = {
     let mut values = [NO_SYMBOL; 256];
     let mut value = 0;
     while value < 64 {
         values[STANDARD[value as usize] as usize] = value;
+        values[URL[value as usize] as usize] = value;
         value += 1;
     }
     values
@@ -70,49 +91,47 @@ static VALUES: [u32; 256] = {
 const NO_SYMBOL: u32 = 1 << 24 | 1 << 18 | 1 << 12 | 1 << 6;
 const BITS: u32 = 24;
 
-/// Four symbols for up to three bytes, of which one more than there are bytes mean something.
-fn quad(three: &[u8], alphabet: &[u8; 64]) -> [u8; 4] {
-    let byte = |i: usize| three.get(i).copied().unwrap_or(0);
-    let bits = u32::from_be_bytes([0, byte(0), byte(1), byte(2)]);
+/// Fills `out`, which has as many symbols as stand for the bytes.
+fn encode_symbols(bytes: &[u8], alphabet: &[u8; 64], out: &mut [u8]) {
+    let (triples, rest) = bytes.as_chunks::<3>();
+    let (quads, last) = out.as_chunks_mut::<4>();
+    for (quad, triple) in quads.iter_mut().zip(triples) {
+        *quad = symbols_of(*triple, alphabet);
+    }
+    let mut padded = [0; 3];
+    padded[..rest.len()].copy_from_slice(rest);
+    last.copy_from_slice(&symbols_of(padded, alphabet)[..last.len()]);
+}
+
+/// Four symbols for three bytes.
+fn symbols_of([a, b, c]: [u8; 3], alphabet: &[u8; 64]) -> [u8; 4] {
+    let bits = u32::from_be_bytes([0, a, b, c]);
     [bits >> 18, bits >> 12, bits >> 6, bits].map(|six| alphabet[(six & 63) as usize])
 }
 
-/// As `decode`, but an error leaves `out` with whatever it got to.
-fn decode_whole(symbols: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
-    out.reserve(symbols.len() * 3 / 4);
+/// Fills `out`, which has three bytes for four symbols.
+fn decode_symbols(symbols: &[u8], out: &mut [u8]) -> Result<(), Invalid> {
     let (quads, rest) = symbols.as_chunks::<4>();
-    let start = out.len();
-    out.resize(start + quads.len() * 3, 0);
-    let (triples, _) = out[start..].as_chunks_mut::<3>();
+    let (triples, last) = out.as_chunks_mut::<3>();
     let mut seen = 0;
     for (triple, quad) in triples.iter_mut().zip(quads) {
-        *triple = bytes_of(*quad, &mut seen);
+        *triple = bytes_of(quad, &mut seen);
     }
-    decode_rest(rest, &mut seen, out)?;
-    if seen >> BITS == 0 { Ok(()) } else { Err(Invalid) }
-}
-
-/// One symbol holds no whole byte; of two or three, the bits past the last whole byte must be zero.
-fn decode_rest(symbols: &[u8], seen: &mut u32, out: &mut Vec<u8>) -> Result<(), Invalid> {
-    match *symbols {
-        [] => {}
-        [a, b] => match bytes_of([a, b, b'A', b'A'], seen) {
-            [first, 0, 0] => out.push(first),
-            _ => return Err(Invalid),
-        },
-        [a, b, c] => match bytes_of([a, b, c, b'A'], seen) {
-            [first, second, 0] => out.extend_from_slice(&[first, second]),
-            _ => return Err(Invalid),
-        },
+    // One symbol holds no whole byte; of two or three, the bits past the last whole byte must be zero.
+    let bytes = match *rest {
+        [] => [0; 3],
+        [a, b] => bytes_of(&[a, b, b'A', b'A'], &mut seen),
+        [a, b, c] => bytes_of(&[a, b, c, b'A'], &mut seen),
         _ => return Err(Invalid),
-    }
-    Ok(())
+    };
+    last.copy_from_slice(&bytes[..last.len()]);
+    let is_exact = bytes[last.len()..].iter().all(|&byte| byte == 0);
+    if is_exact && seen >> BITS == 0 { Ok(()) } else { Err(Invalid) }
 }
 
 /// Three bytes from four symbols. `seen` gathers all bits: an unknown symbol shows in it to the end.
-fn bytes_of(quad: [u8; 4], seen: &mut u32) -> [u8; 3] {
-    let [a, b, c, d] = quad.map(|symbol| VALUES[usize::from(symbol)]);
-    let bits = a << 18 | b << 12 | c << 6 | d;
+fn bytes_of(quad: &[u8; 4], seen: &mut u32) -> [u8; 3] {
+    let bits = quad.iter().fold(0, |bits, symbol| bits << 6 | VALUES[usize::from(*symbol)]);
     *seen |= bits;
     let [_, bytes @ ..] = bits.to_be_bytes();
     bytes
@@ -131,11 +150,27 @@ mod tests {
     }
 
     #[track_caller]
+    fn check_url(encoded: &str, expected: Result<&[u8], Invalid>) {
+        let mut out = [0; 300];
+        assert_eq!(decode_url(encoded.as_bytes(), &mut out), expected, "{encoded:?}");
+    }
+
+    /// `text` is what the bytes are in the standard alphabet. Each other way to write it is read as well, but of those for
+    /// tokens alone.
+    #[track_caller]
     fn check(bytes: &[u8], text: &str) {
         let mut out = b"kept ".to_vec();
         encode(bytes, &mut out);
         assert_eq!(String::from_utf8(out), Ok(format!("kept {text}")));
-        check_decode(text, Ok(bytes));
+        let url = text.replace('+', "-").replace('/', "_");
+        let unpadded = url.replace('=', "");
+        let mut out = [b"kept ", bytes].concat();
+        encode_url_in_place(&mut out, 5);
+        assert_eq!(String::from_utf8(out), Ok(format!("kept {unpadded}")));
+        for way in [text, &text.replace('=', ""), &url, &unpadded] {
+            check_decode(way, Ok(bytes));
+            check_url(way, if way == unpadded { Ok(bytes) } else { Err(Invalid) });
+        }
     }
 
     #[test]
@@ -154,51 +189,54 @@ mod tests {
     }
 
     #[test]
-    fn the_alphabets_differ_in_the_last_two_symbols() {
-        for foreign in ["-__-", "AA-A", "AAA_", "_w=="] {
-            check_decode(foreign, Err(Invalid));
-        }
+    fn a_digest_is_written_as_any_bytes_are() {
         for seed in 0..=u8::MAX {
-            let digest = core::array::from_fn(|i| seed.wrapping_mul(i as u8 | 1) ^ 0xfb);
-            let mut standard = Vec::new();
-            encode(&digest, &mut standard);
-            let standard = String::from_utf8(standard).unwrap();
-            let url = encode_url_digest(&digest);
-            assert_eq!(
-                str::from_utf8(&url),
-                Ok(&*standard.replace('+', "-").replace('/', "_").replace('=', ""))
-            );
+            let digest: [u8; 32] = core::array::from_fn(|i| seed.wrapping_mul(i as u8 | 1) ^ 0xfb);
+            let mut expected = digest.to_vec();
+            encode_url_in_place(&mut expected, 0);
+            assert_eq!(expected, encode_url_digest(&digest));
         }
     }
 
     #[test]
-    fn padding_is_required_and_only_at_the_end() {
-        let unpadded = ["Z", "Zg", "Zg=", "Zm8", "Zm9vYg", "Zm9vYmE", "Zm9vY"];
+    fn padding_is_whole_and_only_at_the_end() {
+        let cut = ["Z", "Zg=", "Zm9vY"];
         let overpadded = ["=", "==", "===", "====", "Z===", "Zg===", "Zm8==", "Zm9v=", "Zm9v==", "Zm9v===="];
         let misplaced = ["Zg==Zg==", "Zm8=Zm8=", "=Zm8", "Z=m8", "Zm=8", "Zg=A", "=A==", "Zm9v=A=="];
-        for bad in [&unpadded[..], &overpadded, &misplaced].concat() {
+        for bad in [&cut[..], &overpadded, &misplaced].concat() {
             check_decode(bad, Err(Invalid));
+            check_url(bad, Err(Invalid));
         }
+    }
+
+    #[test]
+    fn what_has_no_room_is_refused() {
+        assert_eq!(decode_url(b"Zm9v", &mut [0; 2]), Err(Invalid));
+        assert_eq!(decode_url(b"Zm9v", &mut [0; 3]), Ok(&b"foo"[..]));
     }
 
     #[test]
     fn bits_left_over_must_be_zero() {
         for last in ["h", "i", "k", "o", "v"] {
             check_decode(&format!("Z{last}=="), Err(Invalid));
+            check_url(&format!("Z{last}"), Err(Invalid));
         }
-        for last in ["9", "+", "/"] {
+        for last in ["9", "-", "_"] {
             check_decode(&format!("Zm{last}="), Err(Invalid));
+            check_url(&format!("Zm{last}"), Err(Invalid));
         }
     }
 
     #[test]
-    fn every_byte_outside_the_alphabet_is_refused_everywhere() {
+    fn every_byte_outside_the_alphabets_is_refused_everywhere() {
         for byte in (0..=u8::MAX).filter(|&c| !c.is_ascii_alphanumeric()) {
             for at in 0..7 {
-                let mut text = *b"QUJDREU=";
+                let mut text = *b"QUJDREU";
                 text[at] = byte;
-                let known = at < 6 && matches!(byte, b'+' | b'/');
+                let known = at < 6 && matches!(byte, b'+' | b'/' | b'-' | b'_');
                 assert_eq!(decode(&text, &mut Vec::new()).is_ok(), known, "{}", text.escape_ascii());
+                let known = known && matches!(byte, b'-' | b'_');
+                assert_eq!(decode_url(&text, &mut [0; 9]).is_ok(), known, "{}", text.escape_ascii());
             }
         }
     }
@@ -210,6 +248,9 @@ mod tests {
             let mut text = Vec::new();
             encode(&bytes[..length], &mut text);
             check_decode(&String::from_utf8_lossy(&text), Ok(&bytes[..length]));
+            let mut text = bytes[..length].to_vec();
+            encode_url_in_place(&mut text, 0);
+            check_url(&String::from_utf8_lossy(&text), Ok(&bytes[..length]));
         }
     }
 }

@@ -18,6 +18,32 @@ pub fn parse(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// A number of JSON (RFC 8259 section 6) with its fraction cut off; above [`u64::MAX`] it is that. `None` below zero, and for
+/// what is no number.
+#[must_use]
+pub fn whole(number: &str) -> Option<u64> {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (digits, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let are_digits = |text: &str| text.bytes().all(|c| c.is_ascii_digit());
+    let size = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    if digits.is_empty() || size.is_empty() || ![digits, fraction, size].into_iter().all(are_digits) {
+        return None;
+    }
+    let size = parse(size.as_bytes()).and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX);
+    let exponent = if exponent.starts_with('-') { -size } else { size };
+    let places = (digits.len() as i64).saturating_add(exponent);
+    let mut rest = digits.bytes().chain(fraction.bytes());
+    let mut n = 0u64;
+    for _ in 0..places {
+        let digit = rest.next();
+        if n == u64::MAX || n == 0 && digit.is_none() {
+            break;
+        }
+        n = n.saturating_mul(10).saturating_add(digit.map_or(0, |digit| u64::from(digit - b'0')));
+    }
+    Some(n)
+}
+
 /// The port that these digits stand for. `None` for what [`parse`] refuses, and above 65,535.
 #[must_use]
 pub fn parse_port(digits: &[u8]) -> Option<u16> {
@@ -76,6 +102,38 @@ mod tests {
         check_parse("18446744073709551620", None);
         check_parse("184467440737095516150", None);
         check_parse("99999999999999999999999999", None);
+    }
+
+    #[test]
+    fn a_number_is_cut_to_a_whole_one() {
+        for (number, expected) in [
+            ("0", Some(0)),
+            ("1800000000", Some(1_800_000_000)),
+            ("1.9999999999999999999", Some(1)),
+            ("9007199254740993", Some(9_007_199_254_740_993)),
+            ("1.8e9", Some(1_800_000_000)),
+            ("17999999999999999999999E-13", Some(1_799_999_999)),
+            ("0.00012e+5", Some(12)),
+            ("5e-1", Some(0)),
+            ("5e-99999999999999999999", Some(0)),
+            ("0e99999999999999999999", Some(0)),
+            ("1e400", Some(u64::MAX)),
+            ("1e99999999999999999999", Some(u64::MAX)),
+            ("18446744073709551615.5", Some(u64::MAX)),
+            ("18446744073709551616", Some(u64::MAX)),
+            ("-1", None),
+            ("-0", None),
+            ("", None),
+            (".5", None),
+            ("1e", None),
+            ("1e+-5", None),
+            ("1e5e5", None),
+            ("1.5.5", None),
+            ("inf", None),
+            ("0x10", None),
+        ] {
+            assert_eq!(whole(number), expected, "{number}");
+        }
     }
 
     #[track_caller]

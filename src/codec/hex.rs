@@ -12,6 +12,18 @@ pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// The eight lower-case digits of a number: all at once, each in a byte of one word, since every response has some.
+#[must_use]
+pub const fn digits(number: u32) -> [u8; 8] {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let mut word = number as u64;
+    word = (word | word << 16) & 0x0000_FFFF_0000_FFFF;
+    word = (word | word << 8) & 0x00FF_00FF_00FF_00FF;
+    word = (word | word << 4) & 0x0F0F_0F0F_0F0F_0F0F;
+    let letters = (word + 6 * EACH) >> 4 & EACH;
+    (word + b'0' as u64 * EACH + letters * (b'a' - b'0' - 10) as u64).to_be_bytes()
+}
+
 /// The `N` bytes that exactly `2 * N` digits of either case stand for.
 #[must_use]
 pub fn decode<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
@@ -65,6 +77,13 @@ mod tests {
         check_bytes::<0>("00", None);
         for bad in ["0g", "g0", " 0", "0 ", "+1", "-1", "0x", "0/", "0:", "0@", "0G", "0`", "é"] {
             check_bytes::<1>(bad, None);
+        }
+    }
+
+    #[test]
+    fn writes_the_digits_of_a_number() {
+        for number in (0..=u32::MAX).step_by(99_991).chain([9, 10, 0x9A9A_A9A9, u32::MAX]) {
+            assert_eq!(String::from_utf8_lossy(&digits(number)), format!("{number:08x}"));
         }
     }
 

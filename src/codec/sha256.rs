@@ -5,86 +5,44 @@ use std::hint::black_box;
 use crate::sys;
 
 const BLOCK: usize = 64;
-/// Where a last block's message must end to leave room for the message length.
+/// Where a last block's message must end before to leave room for the message length.
 const LENGTH_AT: usize = BLOCK - size_of::<u64>();
 
-/// The digest of one message.
 #[must_use]
 pub fn digest(message: &[u8]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(message);
-    hash.finish()
+    finish(INITIAL, 0, message)
 }
 
-/// The digest of a message that comes in pieces. It may be up to 2^61 bytes long.
-#[derive(Clone)]
-pub struct Sha256 {
-    /// The hash value over all whole blocks so far.
-    state: [u32; 8],
-    /// The beginning of the next block: its first `length % BLOCK` bytes, the others mean nothing.
-    pending: [u8; BLOCK],
-    /// How many bytes the message has so far.
-    length: u64,
-}
-
-impl Default for Sha256 {
-    fn default() -> Self {
-        Self::new()
+/// The digest of a message of which `before` bytes have been worked into the state: whole blocks. What is left is padded
+/// with a one bit, zeros, and the message's length in bits (section 5.1.1).
+fn finish(mut state: [u32; 8], before: usize, message: &[u8]) -> [u8; 32] {
+    let (blocks, rest) = message.as_chunks();
+    compress(&mut state, blocks);
+    let mut last = [[0; BLOCK]; 2];
+    let padded = last.as_flattened_mut();
+    padded[..rest.len()].copy_from_slice(rest);
+    padded[rest.len()] = 0x80;
+    let count = if rest.len() < LENGTH_AT { 1 } else { 2 };
+    let length = 8 * (before + message.len()) as u64;
+    padded[count * BLOCK - size_of::<u64>()..count * BLOCK].copy_from_slice(&length.to_be_bytes());
+    compress(&mut state, &last[..count]);
+    // It may have been the end of a password. What is wiped must look used, or it would not be.
+    last.as_flattened_mut()[..rest.len()].fill(0);
+    black_box(&last);
+    let mut digest = [0; 32];
+    for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
     }
-}
-
-impl Sha256 {
-    /// Of the empty message, so far.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { state: INITIAL, pending: [0; BLOCK], length: 0 }
-    }
-
-    /// Adds the message's next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        let held = self.held();
-        self.length += bytes.len() as u64;
-        let (filling, bytes) = bytes.split_at(bytes.len().min((BLOCK - held) % BLOCK));
-        self.pending[held..held + filling.len()].copy_from_slice(filling);
-        if held + filling.len() == BLOCK {
-            compress(&mut self.state, &[self.pending]);
-        }
-        let (blocks, rest) = bytes.as_chunks();
-        compress(&mut self.state, blocks);
-        self.pending[..rest.len()].copy_from_slice(rest);
-    }
-
-    /// The digest of the message: pads it with a one bit, zeros, and its length in bits (section 5.1.1).
-    #[must_use]
-    pub fn finish(mut self) -> [u8; 32] {
-        let held = self.held();
-        self.pending[held] = 0x80;
-        self.pending[held + 1..].fill(0);
-        if held >= LENGTH_AT {
-            compress(&mut self.state, &[self.pending]);
-            self.pending.fill(0);
-        }
-        self.pending[LENGTH_AT..].copy_from_slice(&(self.length << 3).to_be_bytes());
-        compress(&mut self.state, &[self.pending]);
-        let mut digest = [0; 32];
-        for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(self.state) {
-            *bytes = word.to_be_bytes();
-        }
-        digest
-    }
-
-    const fn held(&self) -> usize {
-        (self.length % BLOCK as u64) as usize
-    }
+    digest
 }
 
 /// A key for HMAC-SHA-256, worked in once: signing up to 55 bytes then costs two compressions, not four.
 #[derive(Clone)]
 pub struct HmacKey {
     /// Has taken `key XOR ipad`.
-    inner: Sha256,
+    inner: [u32; 8],
     /// Has taken `key XOR opad`.
-    outer: Sha256,
+    outer: [u32; 8],
 }
 
 impl HmacKey {
@@ -99,24 +57,16 @@ impl HmacKey {
             block[..key.len()].copy_from_slice(key);
         }
         let after = |pad: u8| {
-            let mut hash = Sha256::new();
-            hash.update(&block.map(|byte| byte ^ pad));
-            hash
+            let mut state = INITIAL;
+            compress(&mut state, &[block.map(|byte| byte ^ pad)]);
+            state
         };
         Self { inner: after(0x36), outer: after(0x5c) }
     }
 
-    /// Signs the parts as if they were one message: where one ends and the next begins is not signed, so a
-    /// separator that cannot occur in the parts is itself a part.
     #[must_use]
-    pub fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut inner = self.inner.clone();
-        for part in parts {
-            inner.update(part);
-        }
-        let mut outer = self.outer.clone();
-        outer.update(&inner.finish());
-        outer.finish()
+    pub fn sign(&self, message: &[u8]) -> [u8; 32] {
+        finish(self.outer, BLOCK, &finish(self.inner, BLOCK, message))
     }
 }
 
@@ -215,11 +165,7 @@ mod tests {
 
     #[track_caller]
     fn check(message: &[u8], expected: &str) {
-        let expected = hex::decode(expected.as_bytes()).expect("64 digits");
-        assert_eq!(digest(message), expected, "whole");
-        let mut hash = Sha256::default();
-        message.chunks(1).for_each(|byte| hash.update(byte));
-        assert_eq!(hash.finish(), expected, "byte by byte");
+        assert_eq!(digest(message), hex::decode(expected.as_bytes()).expect("64 digits"));
         check_both_ways(message);
     }
 
@@ -256,20 +202,6 @@ mod tests {
     }
 
     #[test]
-    fn how_a_message_is_cut_does_not_matter() {
-        let message: Vec<u8> = (0..300u32).map(|n| (n * 7) as u8).collect();
-        for length in 0..message.len() {
-            let message = &message[..length];
-            for size in [1, 3, 55, 56, 63, 64, 65, 127, 128, 129] {
-                let mut hash = Sha256::new();
-                message.chunks(size).for_each(|piece| hash.update(piece));
-                hash.update(b"");
-                assert_eq!(hash.finish(), digest(message), "{length} bytes, {size} at a time");
-            }
-        }
-    }
-
-    #[test]
     fn padding_is_right_around_the_end_of_a_block() {
         check(&[b'a'; 54], "a3f01b6939256127582ac8ae9fb47a382a244680806a3f613a118851c1ca1d47");
         check(&[b'a'; 55], "9f4390f8d30c2dd92ec9f095b65e2b9ae9b0a925a5258e241c9f1e910f734318");
@@ -286,13 +218,9 @@ mod tests {
     /// `expected` may be the beginning of the signature, as in case 5 of RFC 4231.
     #[track_caller]
     fn check_hmac(key: &[u8], message: &[u8], expected: &str) {
-        let key = HmacKey::new(key);
-        for cut in 0..=message.len() {
-            let (begin, end) = message.split_at(cut);
-            let mut signature = Vec::new();
-            hex::encode(&key.sign(&[begin, end]), &mut signature);
-            assert!(signature.starts_with(expected.as_bytes()), "{} cut at {cut}", message.escape_ascii());
-        }
+        let mut signature = Vec::new();
+        hex::encode(&HmacKey::new(key).sign(message), &mut signature);
+        assert!(signature.starts_with(expected.as_bytes()), "{}", message.escape_ascii());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! URI templates of the simplest kind (RFC 6570 level 1), with two names: `https://cdn.example.com/{id}/master.m3u8`.
+//! URI templates of the simplest kind (RFC 6570 level 1), with three names: `https://cdn.example.com/{id}/master.m3u8`.
 //!
 //! What is filled in must not name another host or path than the template does. So no placeholder stands before the path.
 //! And in the path a value of `.` or `..`, or one that is absent, is written as `-`: browsers take `%2E%2E` for `..` too
@@ -19,31 +19,32 @@ enum Part {
     /// Text that is copied, never empty.
     Text(String),
     /// The value of a name, percent-encoded.
-    Value { name: Name, in_path: bool },
+    Value { name: Placeholder, in_path: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
+pub enum Placeholder {
     Id,
     Device,
+    Pass,
 }
 
-impl Name {
+impl Placeholder {
     fn parse(name: &str) -> Result<Self, String> {
         match name {
             "id" => Ok(Self::Id),
             "device" => Ok(Self::Device),
-            _ => Err(format!("write {{id}} or {{device}}, not {{{name}}}: there is no other placeholder")),
+            "pass" => Ok(Self::Pass),
+            _ => Err(format!(
+                "write {{id}}, {{device}} or {{pass}}, not {{{name}}}: there is no other placeholder"
+            )),
         }
     }
 }
 
 impl Template {
     /// Takes a template apart.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that says what to write instead.
+    /// An error is a sentence that says what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty()
             || !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
@@ -60,7 +61,7 @@ impl Template {
             let mut plain = piece;
             if at > 0 {
                 let (name, behind) = piece.split_once('}').ok_or_else(|| lone_brace(text))?;
-                parts.push(Part::Value { name: Name::parse(name)?, in_path: at <= query });
+                parts.push(Part::Value { name: Placeholder::parse(name)?, in_path: at <= query });
                 plain = behind;
             }
             if plain.contains('}') {
@@ -74,21 +75,22 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// Whether `{id}` is in it. Without it every player goes to one place.
+    /// Whether it names that. Without `{id}` every player goes to one place.
     #[must_use]
-    pub fn names_id(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Value { name: Name::Id, .. }))
+    pub fn names(&self, wanted: Placeholder) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Value { name, .. } if *name == wanted))
     }
 
-    /// Appends the template, filled in.
-    pub fn write(&self, id: &[u8], device: Option<&[u8]>, out: &mut Vec<u8>) {
+    /// Appends the template, filled in. `pass` is empty where there is none.
+    pub fn write(&self, id: &[u8], device: Option<&[u8]>, pass: &[u8], out: &mut Vec<u8>) {
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Value { name, in_path } => {
                     let value = match name {
-                        Name::Id => id,
-                        Name::Device => device.unwrap_or_default(),
+                        Placeholder::Id => id,
+                        Placeholder::Device => device.unwrap_or_default(),
+                        Placeholder::Pass => pass,
                     };
                     match value {
                         b"" | b"." | b".." if *in_path => out.push(b'-'),
@@ -132,7 +134,7 @@ mod tests {
         fn check(template: &str, id: &str, device: &str, expected: &str) {
             let mut out = Vec::new();
             let device = (!device.is_empty()).then_some(device.as_bytes());
-            Template::parse(template).unwrap().write(id.as_bytes(), device, &mut out);
+            Template::parse(template).unwrap().write(id.as_bytes(), device, b"", &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{template}");
         }
         check("/?id={id}", "V", "", "/?id=V");
@@ -161,7 +163,7 @@ mod tests {
             ("https://a.example/{id}?d={device}#{id}", "..", None, "https://a.example/-?d=#.."),
         ] {
             let mut out = Vec::new();
-            Template::parse(template).unwrap().write(id.as_bytes(), device.map(str::as_bytes), &mut out);
+            Template::parse(template).unwrap().write(id.as_bytes(), device.map(str::as_bytes), b"", &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{template}");
         }
         for template in [
@@ -182,9 +184,22 @@ mod tests {
     }
 
     #[test]
+    fn an_absent_pass_is_a_dash_in_the_path_and_empty_in_the_query() {
+        for (pass, expected) in
+            [(&b"p.q-r_s"[..], "/pass/p.q-r_s/a%22b?pass=p.q-r_s"), (b"", "/pass/-/a%22b?pass=")]
+        {
+            let mut out = Vec::new();
+            Template::parse("/pass/{pass}/{id}?pass={pass}").unwrap().write(b"a\"b", None, pass, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn knows_whether_it_names_the_video() {
-        assert!(Template::parse("/?id={id}").unwrap().names_id());
-        assert!(!Template::parse("/play?d={device}").unwrap().names_id());
+        assert!(Template::parse("/?id={id}").unwrap().names(Placeholder::Id));
+        assert!(!Template::parse("/play?d={device}").unwrap().names(Placeholder::Id));
+        assert!(Template::parse("/{id}?pass={pass}").unwrap().names(Placeholder::Pass));
+        assert!(!Template::parse("/{id}").unwrap().names(Placeholder::Pass));
     }
 
     #[test]
@@ -193,9 +208,9 @@ mod tests {
         fn check(template: &str, expected: &str) {
             assert_eq!(Template::parse(template), Err(expected.into()));
         }
-        check("/{x}", "write {id} or {device}, not {x}: there is no other placeholder");
-        check("/{}", "write {id} or {device}, not {}: there is no other placeholder");
-        check("/{ID}", "write {id} or {device}, not {ID}: there is no other placeholder");
+        check("/{x}", "write {id}, {device} or {pass}, not {x}: there is no other placeholder");
+        check("/{}", "write {id}, {device} or {pass}, not {}: there is no other placeholder");
+        check("/{ID}", "write {id}, {device} or {pass}, not {ID}: there is no other placeholder");
         for template in ["/{", "/}", "/{id", "/id}", "/{id}}", "/{{id}", "/{{id}}", "/}{", "/{id}/}{id}"] {
             check(template, &lone_brace(template));
         }

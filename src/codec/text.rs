@@ -6,17 +6,13 @@ pub const MAX_USER_ID: usize = 256;
 /// Why bytes are no text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextError {
-    /// They are not UTF-8.
     Utf8,
     /// They hold a control character.
     Control,
 }
 
 /// Holds `bytes` to the rule.
-///
-/// # Errors
-///
-/// The first rule that they break.
+/// An error is the first rule that they break.
 pub fn check(bytes: &[u8]) -> Result<(), TextError> {
     if is_printable_ascii(bytes) {
         return Ok(());
@@ -25,8 +21,8 @@ pub fn check(bytes: &[u8]) -> Result<(), TextError> {
     if text.chars().any(char::is_control) { Err(TextError::Control) } else { Ok(()) }
 }
 
-/// Nearly all names are printable ASCII, and then nothing else need be looked at. The loop has no early end, so that the
-/// compiler compares sixteen bytes at a time.
+/// Nearly all names are printable ASCII, and then nothing else need be looked at. This loop and the next have no early end,
+/// so that the compiler compares sixteen bytes at a time.
 fn is_printable_ascii(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |so_far, byte| so_far & matches!(byte, b' '..=b'~'))
 }
@@ -34,7 +30,7 @@ fn is_printable_ascii(bytes: &[u8]) -> bool {
 /// Whether there is a control character of ASCII in it: CTL of RFC 5234 appendix B.1.
 #[must_use]
 pub fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().any(u8::is_ascii_control)
+    bytes.iter().fold(false, |so_far, byte| so_far | byte.is_ascii_control())
 }
 
 /// Whether `bytes` can be a user-id: text without a colon (RFC 7617 section 2), of 1 to [`MAX_USER_ID`] bytes.

@@ -4,11 +4,7 @@
 //! is [`Invalid`], for it comes from a client that forgot to encode, or from one that hopes a proxy and a
 //! server will read the same query differently.
 
-use super::hex;
-
-/// A `%` is not followed by two hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Invalid;
+use super::{Invalid, hex};
 
 /// The names and values of a query, still encoded, in order. A piece without `=` is a name with an empty
 /// value; an empty piece is none at all.
@@ -24,10 +20,17 @@ fn name_and_value(piece: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Appends a name or a value decoded: `+` is a space, `%` and two digits are one byte.
-///
-/// # Errors
-/// [`Invalid`] when a `%` has no two digits; `out` is then as it was.
+/// An error is [`Invalid`] when a `%` has no two digits; `out` is then as it was.
 pub fn decode(raw: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
+    decode_with(b' ', raw, out)
+}
+
+/// As [`decode`], for what is no query: there `+` is itself (RFC 3986, section 2.2).
+pub fn decode_path(raw: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
+    decode_with(b'+', raw, out)
+}
+
+fn decode_with(plus: u8, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
     let former = out.len();
     let mut rest = raw;
     while let Some(plain) = rest.iter().position(|c| matches!(c, b'%' | b'+')) {
@@ -36,31 +39,11 @@ pub fn decode(raw: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
             out.truncate(former);
             return Err(Invalid);
         };
-        out.push(byte);
+        out.push(if rest[plain] == b'+' { plus } else { byte });
         rest = after;
     }
     out.extend_from_slice(rest);
     Ok(())
-}
-
-/// As [`decode`], for what is no query: there `+` is itself (RFC 3986, section 2.2).
-///
-/// # Errors
-/// As there.
-pub fn decode_path(raw: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
-    let former = out.len();
-    let mut parts = raw.split(|&c| c == b'+');
-    let first = parts.next().unwrap_or_default();
-    let decoded = decode(first, out).and_then(|()| {
-        parts.try_for_each(|part| {
-            out.push(b'+');
-            decode(part, out)
-        })
-    });
-    if decoded.is_err() {
-        out.truncate(former);
-    }
-    decoded
 }
 
 /// Whether a name or a value decodes to `plain`: `%69d` is `id`.

@@ -1,15 +1,21 @@
 //! The environment: the variables whose names begin with `STREAMER_`.
 //!
-//! *Invariant:* a variable that no option reads is refused, so that one with a letter wrong does not pass for unset.
+//! *Invariant:* a variable that no option reads is refused, so that one with a letter wrong does not pass for
+//! unset. (Tested by `refuses_variables_that_no_option_reads`.)
 
 use std::ffi::OsString;
 
 use super::UsageError;
-use super::suggest::{closest, is_config_file};
+use super::parse::closest;
 use super::table::options;
 
 /// What the names of all variables begin with.
-pub(super) const PREFIX: &str = "STREAMER_";
+const PREFIX: &str = "STREAMER_";
+
+/// The variable of the same meaning as a flag: `--when-full` is `STREAMER_WHEN_FULL`.
+pub(super) fn variable(flag: &str) -> String {
+    format!("{PREFIX}{}", flag.to_ascii_uppercase().replace('-', "_"))
+}
 
 /// The variables that are meant for this program, with their names whole.
 pub(super) struct Env(Vec<(String, OsString)>);
@@ -32,7 +38,7 @@ impl Env {
 
     /// Refuses the first variable that is no option's.
     pub(super) fn check(&self) -> Result<(), UsageError> {
-        let names: Vec<String> = options().iter().map(super::Opt::variable).collect();
+        let names: Vec<String> = options().iter().map(|opt| variable(opt.name)).collect();
         let unknown = self.0.iter().find(|(name, value)| {
             !names.contains(name) && !is_service_link(&name[PREFIX.len()..], &value.to_string_lossy())
         });
@@ -46,10 +52,8 @@ impl Env {
 fn unknown_variable(name: &str) -> UsageError {
     let written = name[PREFIX.len()..].to_ascii_lowercase().replace('_', "-");
     let names: Vec<&str> = options().iter().map(|opt| opt.name).collect();
-    let hint = match closest(&written, &names).and_then(|name| options().iter().find(|opt| opt.name == name))
-    {
-        Some(opt) => format!("did you mean {}?", opt.variable()),
-        None if is_config_file(&written) => "there is no configuration file; write flags or variables".into(),
+    let hint = match closest(&written, &names) {
+        Some(name) => format!("did you mean {}?", variable(name)),
         None => "every flag of streamer --help has one; unset it or rename it".into(),
     };
     UsageError(format!("there is no variable {}: {hint}", name.escape_debug()))

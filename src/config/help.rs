@@ -1,24 +1,24 @@
 //! What `--help` prints: the rows of the tables, and the words around them.
 //!
-//! *Invariant:* what an option is called, takes and defaults to comes from its row.
+//! *Invariant:* what an option is called, takes and defaults to comes from its row. (Tested by `helps`.)
 
-use super::table::{OPTIONS, Opt, TOKEN_OPTIONS};
+use super::table::{Opt, TOKEN_OPTIONS, options};
 
-/// The text of `streamer --help`.
-pub(super) fn serve() -> String {
-    let usage: String =
-        COMMANDS.iter().map(|(_, usage, help)| format!("  streamer {usage:20}  {help}\n")).collect();
-    format!("{ABOUT}\nUsage:\n{usage}\nFlags, with their defaults:\n{}{HELP_TAIL}", rows(OPTIONS))
-}
-
-/// The text of `streamer token --help`.
-pub(super) fn token() -> String {
-    format!("{TOKEN_HEAD}{}{TOKEN_TAIL}", rows(TOKEN_OPTIONS))
-}
-
-/// The text of `streamer check --help`.
-pub(super) fn check() -> String {
-    CHECK_HELP.into()
+/// The help of a command, if there is one.
+pub(super) fn of(command: &str) -> Option<String> {
+    match command {
+        "serve" | "help" => {
+            let usage = COMMANDS.map(|(_, usage, help)| format!("  streamer {usage:20}  {help}\n")).concat();
+            Some(format!(
+                "{ABOUT}\nUsage:\n{usage}\nFlags, with their defaults:\n{}{HELP_TAIL}",
+                rows(options())
+            ))
+        }
+        "token" => Some(format!("{TOKEN_HEAD}{}{TOKEN_TAIL}", rows(TOKEN_OPTIONS))),
+        "key" => Some(KEY_HELP.into()),
+        "check" => Some(CHECK_HELP.into()),
+        _ => None,
+    }
 }
 
 /// The options one below the other, what they are for aligned, their defaults in brackets.
@@ -32,23 +32,20 @@ fn rows<T>(table: &[Opt<T>]) -> String {
 }
 
 /// Each command: its name, how it is written, and what it does.
-pub(super) const COMMANDS: [(&str, &str, &str); 4] = [
+pub(super) const COMMANDS: [(&str, &str, &str); 5] = [
     ("serve", "[serve] [FLAGS]", "Serve until SIGTERM or SIGINT"),
     ("token", "token USER [FLAGS]", "Make a token for a user"),
+    ("key", "key", "Make a key for --secret or --pass"),
     ("check", "check [URL]", "Ask a server for its health: exit 0 when it is well"),
-    ("help", "help [TOPIC]", "Print this, the man page (man) or completions (bash, fish, zsh)"),
+    ("help", "help [COMMAND]", "Print the help of a command, or this"),
 ];
 
-/// What `streamer help` prints beside the help of `serve`.
-pub(super) const TOPICS: [&str; 6] = ["token", "check", "man", "bash", "fish", "zsh"];
-
-pub(super) const ABOUT: &str = "\
+const ABOUT: &str = "\
 streamer tells a video platform whether a user may start one more stream.
 ";
 
-pub(super) const HELP_TAIL: &str = "
+const HELP_TAIL: &str = "
 -h and --help print the help of the command before them, -V and --version the version.
-To complete flags in this shell: source <(streamer help bash), or zsh; streamer help fish | source.
 A TIME is a whole number and a unit: 500ms, 90s, 5m, 24h or 7d. A number alone counts seconds.
 Every flag has a variable: --when-full is STREAMER_WHEN_FULL, and STREAMER_OPEN=1 is --open.
 A flag wins over its variable, and an empty variable counts as none.
@@ -59,23 +56,33 @@ Of --open, --users and --secret choose one; beyond a loopback address one is nee
 Under --when-full report a stream too many goes through and is counted: for trying a limit out.
 ";
 
-pub(super) const TOKEN_HEAD: &str = "\
+const TOKEN_HEAD: &str = "\
 Makes a token, which is the user's password.
 
 Usage:
   streamer token USER [FLAGS]
 
 Without --secret: a random token, and the line to add to the file that --users names.
-With --secret: a signed token, which needs no line anywhere.
+With --secret: a signed token (JWT), which needs no line anywhere.
 
 Flags:
 ";
 
-pub(super) const TOKEN_TAIL: &str = "
+const TOKEN_TAIL: &str = "
 A USER is 1 to 256 bytes without colons and control characters. Variables are not read.
 ";
 
-pub(super) const CHECK_HELP: &str = "\
+const KEY_HELP: &str = "\
+Makes a key of 256 random bits, for the files that --secret and --pass name.
+
+Usage:
+  streamer key
+
+A file has a key a line: the first signs, each verifies. So a new key goes behind the old one, on every server;
+then before it, where tokens are minted; and the old one goes when its last token has expired.
+";
+
+const CHECK_HELP: &str = "\
 Asks a server for its health, and exits 0 when it is well.
 
 Usage:

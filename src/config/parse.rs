@@ -1,18 +1,15 @@
 //! Reading arguments and environment by the table.
-//!
-//! *Invariant:* nothing here knows how a value is written, nor what an option means beyond which others it excludes.
 
 use core::net::{IpAddr, SocketAddr};
 use std::ffi::OsString;
 use std::iter::Peekable;
 use std::slice;
 
-use super::env::Env;
-use super::suggest::{closest, is_config_file};
-use super::table::{DEFAULT_LISTEN, Opt, TOKEN_OPTIONS, TokenFlags, options};
+use super::env::{Env, variable};
+use super::table::{DEFAULT_LISTEN, Opt, TOKEN_OPTIONS, options};
 use super::values::{address, health_url, reach, switch, user};
-use super::{CheckArgs, Config, Invocation, TokenArgs, TokenKind, UsageError, complete, help, man};
-use crate::time::Millis;
+use super::{CheckArgs, Config, CredentialsKind, Invocation, TokenArgs, UsageError, help};
+use crate::codec::template::Placeholder;
 
 /// Reads the arguments, without the program's name, and for what they leave open the environment. `cores` is how many
 /// workers to run when neither says. `first` is the command line of the first process, which in a container is the
@@ -36,19 +33,26 @@ pub fn parse(
         Some((first, rest)) if !first.starts_with('-') => (first.as_str(), rest),
         _ => ("serve", args.as_slice()),
     };
+    let help = |command| help::of(command).map(Invocation::Print).ok_or_else(|| unknown_command(command));
     if asks_for(args, ["--help", "-h"]) {
-        return help_for(command).map(Invocation::Print);
+        return help(command);
     }
     if asks_for(args, ["--version", "-V"]) {
-        return Ok(Invocation::Print(concat!("streamer ", env!("CARGO_PKG_VERSION"), "\n").into()));
+        return Ok(Invocation::Print(version()));
     }
     match command {
-        "serve" => serve(args, &env, cores).map(Invocation::Serve),
+        "serve" => serve(args, &env, cores).map(|config| Invocation::Serve(Box::new(config))),
         "token" => token(args).map(Invocation::Token),
+        "key" => key(args),
         "check" => check(args, &env, first).map(Invocation::Check),
-        "help" => about(args.first().map_or("serve", String::as_str)).map(Invocation::Print),
+        "version" => Ok(Invocation::Print(version())),
+        "help" => help(args.first().map_or("serve", String::as_str)),
         _ => Err(unknown_command(command)),
     }
+}
+
+fn version() -> String {
+    concat!("streamer ", env!("CARGO_PKG_VERSION"), "\n").into()
 }
 
 fn utf8(arg: OsString) -> Result<String, UsageError> {
@@ -61,28 +65,9 @@ fn asks_for(args: &[String], names: [&str; 2]) -> bool {
     args.iter().take_while(|arg| *arg != "--").any(|arg| names.contains(&arg.as_str()))
 }
 
-fn about(topic: &str) -> Result<String, UsageError> {
-    match topic {
-        "man" => Ok(man::page()),
-        "bash" => Ok(complete::bash()),
-        "fish" => Ok(complete::fish()),
-        "zsh" => Ok(complete::zsh()),
-        command => help_for(command),
-    }
-}
-
-fn help_for(command: &str) -> Result<String, UsageError> {
-    match command {
-        "serve" | "help" => Ok(help::serve()),
-        "token" => Ok(help::token()),
-        "check" => Ok(help::check()),
-        _ => Err(unknown_command(command)),
-    }
-}
-
 fn unknown_command(command: &str) -> UsageError {
-    let hint = closest(command, &["serve", "token", "check", "help"])
-        .map_or("write serve, token, check or help".into(), |name| format!("did you mean {name}?"));
+    let hint = closest(command, &help::COMMANDS.map(|(name, ..)| name))
+        .map_or("write serve, token, key, check or help".into(), |name| format!("did you mean {name}?"));
     UsageError(format!("there is no command {command:?}: {hint}"))
 }
 
@@ -103,6 +88,11 @@ fn serve(args: &[String], env: &Env, cores: usize) -> Result<Config, UsageError>
             credentials.push(source);
         }
     }
+    check_uses(&given, env, &config)?;
+    if config.credentials == CredentialsKind::Open && config.store.name() != "redis" {
+        // Anybody can make users here, as many as they like.
+        config.max_users.get_or_insert(OPEN_USERS);
+    }
     check_credentials(&credentials, &config)?;
     check_addresses(&config)?;
     Ok(config)
@@ -116,7 +106,7 @@ fn choose(opt: &Opt, given: &Given<Config>, env: &Env) -> Result<Option<(String,
     }
     let is_settled =
         CREDENTIALS.contains(&opt.name) && CREDENTIALS.iter().any(|name| given.text(name).is_some());
-    let variable = opt.variable();
+    let variable = variable(opt.name);
     if is_settled {
         return Ok(None);
     }
@@ -128,6 +118,34 @@ fn choose(opt: &Opt, given: &Given<Config>, env: &Env) -> Result<Option<(String,
         }
         None => Ok(opt.default.map(|text| (flag, text.into()))),
     }
+}
+
+/// How many users there may be under `--open` unless `--max-users` says it: they take less than a gigabyte.
+const OPEN_USERS: usize = 1_000_000;
+
+/// An option that does nothing beside the others is a mistake in one of them.
+fn check_uses(given: &Given<Config>, env: &Env, config: &Config) -> Result<(), UsageError> {
+    let is_signed = matches!(config.credentials, CredentialsKind::Secret(_));
+    let [is_dir, is_redis] = ["dir", "redis"].map(|name| config.store.name() == name);
+    for opt in options() {
+        let (is_used, with) = match opt.name {
+            "audience" => (is_signed, "--secret FILE"),
+            "sync" => (is_dir, "--store dir:PATH"),
+            "max-users" => (!is_redis, "--store memory or dir:PATH"),
+            "store-timeout" | "store-down" => (is_redis, "--store redis://HOST"),
+            _ => continue,
+        };
+        let (flag, variable) = (given.text(opt.name).map(|_| format!("--{}", opt.name)), variable(opt.name));
+        let is_given = flag.is_some() || env.get(&variable)?.is_some();
+        if is_given && !is_used {
+            let source = flag.unwrap_or(variable);
+            return Err(UsageError(format!("{source} is for {with}; add that, or leave it out")));
+        }
+    }
+    if config.endpoint.names(Placeholder::Pass) && config.pass.is_none() {
+        return Err(UsageError("{pass} in --endpoint is for --pass FILE; add that, or leave it out".into()));
+    }
+    Ok(())
 }
 
 /// `sources` names the flags and variables that say who gets in.
@@ -174,29 +192,29 @@ fn token(args: &[String]) -> Result<TokenArgs, UsageError> {
         .ok_or_else(|| UsageError("token needs a user; write streamer token USER".into()))?;
     let user = user(name).map_err(|said| UsageError(format!("USER: {said}")))?;
 
-    let mut flags = TokenFlags::default();
+    let mut token = TokenArgs { user, ..TokenArgs::default() };
     for (opt, text) in &given.flags {
-        (opt.set)(&mut flags, text).map_err(|said| UsageError(format!("--{}: {said}", opt.name)))?;
+        (opt.set)(&mut token, text).map_err(|said| UsageError(format!("--{}: {said}", opt.name)))?;
     }
-    let kind = token_kind(&user, flags).map_err(|said| UsageError(said.into()))?;
-    Ok(TokenArgs { user, kind })
+    if token.secret.is_none() {
+        let is_signed = token.ttl.is_some() || token.classes.is_some() || token.audience.is_some();
+        if is_signed {
+            let said =
+                "--ttl, --class and --audience are for signed tokens; add --secret FILE or leave them out";
+            return Err(UsageError(said.into()));
+        }
+        if token.user.starts_with('#') {
+            let said = "USER: a line that begins with # is a comment; choose another name";
+            return Err(UsageError(said.into()));
+        }
+    }
+    Ok(token)
 }
 
-fn token_kind(user: &str, flags: TokenFlags) -> Result<TokenKind, &'static str> {
-    let TokenFlags { secret, limit, ttl, admin } = flags;
-    match secret {
-        Some(_) if admin => Err("--admin: signed tokens carry no admin mark; leave out --admin or --secret"),
-        Some(secret) => {
-            Ok(TokenKind::Signed { secret, limit, ttl: ttl.unwrap_or(Millis::from_secs(24 * 3600)) })
-        }
-        None if ttl.is_some() => {
-            Err("--ttl: only signed tokens expire; add --secret FILE or leave out --ttl")
-        }
-        None if user.starts_with('#') => {
-            Err("USER: a line that begins with # is a comment; choose another name")
-        }
-        None => Ok(TokenKind::Listed { limit, admin }),
-    }
+fn key(args: &[String]) -> Result<Invocation, UsageError> {
+    let given = Given::<()>::read("streamer key", &[], args)?;
+    given.at_most_words(0, "key takes nothing")?;
+    Ok(Invocation::Key)
 }
 
 fn check(args: &[String], env: &Env, first: impl FnOnce() -> Vec<String>) -> Result<CheckArgs, UsageError> {
@@ -300,8 +318,20 @@ fn unknown_flag<T>(command: &str, table: &[Opt<T>], flag: &str) -> UsageError {
     let written = flag.trim_start_matches('-');
     let hint = match closest(written, &names) {
         Some(name) => format!("did you mean --{name}?"),
-        None if is_config_file(written) => "there is no configuration file; write flags or variables".into(),
         None => format!("{command} --help lists those there are"),
     };
+    // Behind a colon there might be a password.
+    let flag = flag.split(':').next().unwrap_or_default();
     UsageError(format!("there is no flag {}: {hint}", flag.escape_debug()))
+}
+
+/// What was probably meant: the name that differs from `written` in one place, and there by two letters at most, or one of a short name.
+pub(super) fn closest<'a>(written: &str, names: &[&'a str]) -> Option<&'a str> {
+    names.iter().copied().find(|name| {
+        let (written, name) = (written.as_bytes(), name.as_bytes());
+        let (shorter, longer) = (written.len().min(name.len()), written.len().max(name.len()));
+        let begin = written.iter().zip(name).take_while(|(a, b)| a == b).count();
+        let end = written.iter().rev().zip(name.iter().rev()).take_while(|(a, b)| a == b).count();
+        longer - (begin + end).min(shorter) <= if name.len() < 4 { 1 } else { 2 }
+    })
 }

@@ -1,14 +1,14 @@
 //! The syntax of each kind of value that an option takes. Every error is a sentence that says what to write instead.
-//!
-//! *Invariant:* nothing here knows which option it reads for, nor where the text came from.
 
 use core::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{RedisUrl, StoreKind};
+#[cfg(feature = "redis")]
+use super::RedisUrl;
+use super::StoreKind;
 use crate::codec::{decimal, text};
 use crate::http::has_port;
-use crate::streams::MAX_LIMIT;
+use crate::streams::limits::{self, Limits};
 use crate::time::Millis;
 
 /// An address and a port. `:8000` means every interface; names but `localhost` are not looked up.
@@ -27,7 +27,6 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// An address, or `off`.
 pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
     if text == "off" {
         Ok(None)
@@ -47,21 +46,17 @@ pub(super) fn reach(listen: SocketAddr) -> SocketAddr {
 }
 
 /// A whole number within bounds, in digits alone.
-pub(super) fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
-    let number = decimal::parse(text.as_bytes()).and_then(|n| u32::try_from(n).ok());
+pub(super) fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    let number = decimal::parse(text.as_bytes()).and_then(|n| usize::try_from(n).ok());
     number
         .filter(|n| (least..=most).contains(n))
         .ok_or_else(|| format!("write a whole number from {least} to {most}, not {text:?}"))
 }
 
 /// How many streams may be played at once.
-pub(super) fn limit(text: &str) -> Result<u32, String> {
-    number(text, 0, MAX_LIMIT)
-}
-
-/// The same, for what is counted in memory.
-pub(super) fn size(text: &str, least: u32, most: u32) -> Result<usize, String> {
-    number(text, least, most).map(|n| n as usize)
+pub(super) fn limits(text: &str) -> Result<Limits<Box<[u8]>>, String> {
+    let limits = Limits::parse(text.as_bytes()).map(Limits::into_owned);
+    limits.ok_or_else(|| format!("write 0 to 1000, or that for classes too as in 3,live=1, not {text:?}"))
 }
 
 /// A length of time within bounds.
@@ -95,16 +90,18 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("write the path of a file, not \"\"".into()) } else { Ok(text.into()) }
 }
 
-/// Where streams are kept.
 pub(super) fn store(text: &str) -> Result<StoreKind, String> {
     match text {
         "memory" => Ok(StoreKind::Memory),
+        #[cfg(feature = "redis")]
         _ if text.starts_with("redis") => RedisUrl::parse(text).map(|url| StoreKind::Redis(Box::new(url))),
-        _ => match text.strip_prefix("dir:") {
-            Some(path) if !path.is_empty() => Ok(StoreKind::Dir(path.into())),
-            // What was written is not repeated: it may hold a password.
-            _ => Err("write memory, dir:PATH as in dir:/var/lib/streamer, or redis://HOST:PORT".into()),
-        },
+        #[cfg(feature = "journal")]
+        _ if text.len() > "dir:".len() && text.starts_with("dir:") => Ok(StoreKind::Dir(text[4..].into())),
+        // What was written is not repeated: it may hold a password.
+        _ if cfg!(all(feature = "journal", feature = "redis")) => {
+            Err("write memory, dir:PATH as in dir:/var/lib/streamer, or redis://HOST:PORT".into())
+        }
+        _ => Err("write memory, or build this program with the feature that has the store".into()),
     }
 }
 
@@ -124,7 +121,20 @@ pub(super) fn health_url(text: &str) -> Result<(String, String), String> {
     Ok((authority.into(), path.into()))
 }
 
-/// A user-id.
+/// The classes that a stream carries.
+pub(super) fn classes(text: &str) -> Result<String, String> {
+    if !text.is_empty() && limits::is_list(text.as_bytes()) {
+        Ok(text.into())
+    } else {
+        Err(format!("write at most 4 words of a-z, 0-9 and -, as in mobile,live, not {text:?}"))
+    }
+}
+
+/// Whom a token is meant for.
+pub(super) fn audience(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("write a name, as in tv.example, not \"\"".into()) } else { Ok(text.into()) }
+}
+
 pub(super) fn user(text: &str) -> Result<String, String> {
     if text::is_user_id(text.as_bytes()) {
         Ok(text.into())

@@ -7,9 +7,9 @@
 //!                                 └─ size 0 ──▶ Trailers ──empty line──▶ Done
 //! ```
 //!
-//! *Invariant:* each byte is judged once and moved at most once, and nothing is read behind a limit.
+//! *Invariant:* each byte is judged once and moved at most once, and nothing is read behind a limit. (Not tested.)
 
-use super::line::{Line, Lines, is_blank};
+use super::line::{FieldLine, Lines, is_blank};
 use super::{Framing, Refusal, limits, scan};
 use crate::codec::hex;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use std::ops::Range;
 /// Decodes the body of one message. Sans I/O: it borrows the bytes anew on each call.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyDecoder {
-    state: State,
+    state: DecoderState,
     /// Bytes of the body that are decoded, at the front: `body <= at`.
     body: usize,
     /// Everything before this was decoded.
@@ -27,9 +27,8 @@ pub struct BodyDecoder {
     extras: usize,
 }
 
-/// A whole body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decoded {
+pub struct WholeBody {
     /// Length of the body, which stands at the front of the bytes.
     pub body: usize,
     /// Bytes that it took before it was decoded. The next request begins behind them.
@@ -38,19 +37,28 @@ pub struct Decoded {
 
 /// What comes next.
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum DecoderState {
     /// A body of a known length.
     Length(usize),
     /// A chunk size, before its first digit.
     Size,
     /// Behind a digit of a chunk size, which is this so far.
-    SizeDigits { size: u64 },
+    SizeDigits {
+        size: u64,
+    },
     /// The extensions of a chunk of this size.
-    Extension { size: usize, place: Place },
+    Extension {
+        size: usize,
+        place: Within,
+    },
     /// The LF behind a chunk size and its extensions.
-    SizeEnd { size: usize },
+    SizeEnd {
+        size: usize,
+    },
     /// So many bytes of a chunk.
-    Data { left: usize },
+    Data {
+        left: usize,
+    },
     /// The CR behind a chunk.
     DataCr,
     /// The LF behind that.
@@ -59,7 +67,6 @@ enum State {
     Trailers(Lines),
     /// Nothing: the message is whole.
     Done,
-    /// Nothing.
     Refused(Refusal),
 }
 
@@ -72,7 +79,7 @@ enum State {
 /// chunk-ext-val  = token / quoted-string
 /// ```
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Within {
     /// In the BWS before a semicolon.
     Gap,
     /// At a semicolon or in the BWS behind it.
@@ -97,30 +104,27 @@ impl BodyDecoder {
     /// A decoder for a body that is framed so.
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
-            Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Size,
+            Framing::Length(length) => DecoderState::Length(length),
+            Framing::Chunked => DecoderState::Size,
         };
         Self { state, body: 0, at: 0, extras: 0 }
     }
 
     /// Goes on with `bytes`, which begin right behind the head and may only have grown since the last call.
     /// What was decoded stands at their front from then on. `None` asks for more of them.
-    ///
-    /// # Errors
-    ///
-    /// The first fault in byte order. The decoder stays at it.
-    pub fn decode(&mut self, bytes: &mut [u8]) -> Result<Option<Decoded>, Refusal> {
+    /// An error is the first fault in byte order. The decoder stays at it.
+    pub fn decode(&mut self, bytes: &mut [u8]) -> Result<Option<WholeBody>, Refusal> {
         loop {
             let next = match self.state {
-                State::Length(length) if bytes.len() < length => return Ok(None),
-                State::Length(length) => {
+                DecoderState::Length(length) if bytes.len() < length => return Ok(None),
+                DecoderState::Length(length) => {
                     (self.body, self.at) = (length, length);
-                    Ok(Some(State::Done))
+                    Ok(Some(DecoderState::Done))
                 }
-                State::Data { left } => Ok(self.data(left, bytes)),
-                State::Trailers(lines) => self.trailer(lines, bytes),
-                State::Done => return Ok(Some(Decoded { body: self.body, consumed: self.at })),
-                State::Refused(refusal) => return Err(refusal),
+                DecoderState::Data { left } => Ok(self.data(left, bytes)),
+                DecoderState::Trailers(lines) => self.trailer(lines, bytes),
+                DecoderState::Done => return Ok(Some(WholeBody { body: self.body, consumed: self.at })),
+                DecoderState::Refused(refusal) => return Err(refusal),
                 state => match bytes.get(self.at) {
                     None => Ok(None),
                     Some(&byte) => {
@@ -132,7 +136,7 @@ impl BodyDecoder {
             match next {
                 Ok(Some(state)) => self.state = state,
                 Ok(None) => return Ok(None),
-                Err(refusal) => self.state = State::Refused(refusal),
+                Err(refusal) => self.state = DecoderState::Refused(refusal),
             }
         }
     }
@@ -141,7 +145,7 @@ impl BodyDecoder {
     /// decoded. They have to be taken out of the bytes before the next call.
     pub fn close_gap(&mut self) -> Range<usize> {
         let gap = self.body..self.at;
-        if let State::Trailers(lines) = &mut self.state {
+        if let DecoderState::Trailers(lines) = &mut self.state {
             lines.move_up(gap.len());
         }
         self.at = self.body;
@@ -160,22 +164,22 @@ impl BodyDecoder {
     ///
     /// Every line end is CRLF. Parsers that took a bare LF or CR here, or any two bytes behind a chunk, were
     /// smuggled past.
-    fn framing(&mut self, state: State, byte: u8) -> Result<State, Refusal> {
+    fn framing(&mut self, state: DecoderState, byte: u8) -> Result<DecoderState, Refusal> {
         match state {
-            State::Size => match hex::digit(byte) {
-                Some(digit) => Ok(State::SizeDigits { size: digit.into() }),
+            DecoderState::Size => match hex::digit(byte) {
+                Some(digit) => Ok(DecoderState::SizeDigits { size: digit.into() }),
                 None if byte == b'\n' => Err(Refusal::BareLineFeed),
                 None => Err(Refusal::ChunkSize),
             },
-            State::SizeDigits { size } => self.size(size, byte),
-            State::Extension { size, place } => self.extension(size, place, byte),
-            State::SizeEnd { size } => match (byte, size) {
-                (b'\n', 0) => Ok(State::Trailers(Lines::starting(self.at))),
-                (b'\n', _) => Ok(State::Data { left: size }),
+            DecoderState::SizeDigits { size } => self.size(size, byte),
+            DecoderState::Extension { size, place } => self.extension(size, place, byte),
+            DecoderState::SizeEnd { size } => match (byte, size) {
+                (b'\n', 0) => Ok(DecoderState::Trailers(Lines::starting(self.at))),
+                (b'\n', _) => Ok(DecoderState::Data { left: size }),
                 _ => Err(Refusal::BareCarriageReturn),
             },
-            State::DataCr if byte == b'\r' => Ok(State::DataLf),
-            State::DataLf if byte == b'\n' => Ok(State::Size),
+            DecoderState::DataCr if byte == b'\r' => Ok(DecoderState::DataLf),
+            DecoderState::DataLf if byte == b'\n' => Ok(DecoderState::Size),
             _ => Err(Refusal::ChunkEnd),
         }
     }
@@ -185,14 +189,14 @@ impl BodyDecoder {
     ///
     /// RFC 9112 section 7.1: a recipient must "anticipate potentially large hexadecimal numerals and prevent
     /// parsing errors due to integer conversion overflows". A size above 64 bits is refused as no size; zeros in
-    /// front of one only count as bytes that carry nothing.
-    fn size(&mut self, size: u64, byte: u8) -> Result<State, Refusal> {
+    /// front of one only count as bytes that carry nothing, of which a size may have as many as fit (a 400: 431 is for fields).
+    fn size(&mut self, size: u64, byte: u8) -> Result<DecoderState, Refusal> {
         if let Some(digit) = hex::digit(byte) {
             if size == 0 {
-                self.extra()?;
+                self.extra().map_err(|_| Refusal::ChunkSize)?;
             }
             let size = size.checked_mul(16).ok_or(Refusal::ChunkSize)? | u64::from(digit);
-            return Ok(State::SizeDigits { size });
+            return Ok(DecoderState::SizeDigits { size });
         }
         match byte {
             b'\n' => return Err(Refusal::BareLineFeed),
@@ -204,35 +208,35 @@ impl BodyDecoder {
             return Err(Refusal::BodyTooLarge);
         }
         match byte {
-            b'\r' => Ok(State::SizeEnd { size }),
-            _ => self.extension(size, Place::Gap, byte),
+            b'\r' => Ok(DecoderState::SizeEnd { size }),
+            _ => self.extension(size, Within::Gap, byte),
         }
     }
 
     /// One byte of the extensions, which are checked and ignored.
-    fn extension(&mut self, size: usize, place: Place, byte: u8) -> Result<State, Refusal> {
-        if byte == b'\r' && matches!(place, Place::Name | Place::Token | Place::Quote) {
-            return Ok(State::SizeEnd { size });
+    fn extension(&mut self, size: usize, place: Within, byte: u8) -> Result<DecoderState, Refusal> {
+        if byte == b'\r' && matches!(place, Within::Name | Within::Token | Within::Quote) {
+            return Ok(DecoderState::SizeEnd { size });
         }
         self.extra()?;
         let place = match (place, byte) {
-            (Place::Quoted, b'"') => Place::Quote,
-            (Place::Quoted, b'\\') => Place::Escape,
-            (Place::Quoted | Place::Escape, _) if scan::is_text(byte) => Place::Quoted,
+            (Within::Quoted, b'"') => Within::Quote,
+            (Within::Quoted, b'\\') => Within::Escape,
+            (Within::Quoted | Within::Escape, _) if scan::is_text(byte) => Within::Quoted,
             (_, b'\n') => return Err(Refusal::BareLineFeed),
-            (Place::Gap | Place::Name | Place::NameGap | Place::Token | Place::Quote, b';') => {
-                Place::Semicolon
+            (Within::Gap | Within::Name | Within::NameGap | Within::Token | Within::Quote, b';') => {
+                Within::Semicolon
             }
-            (Place::Name | Place::NameGap, b'=') => Place::Equals,
-            (Place::Name | Place::NameGap, _) if is_blank(byte) => Place::NameGap,
-            (Place::Gap | Place::Token | Place::Quote, _) if is_blank(byte) => Place::Gap,
-            (Place::Semicolon | Place::Equals, _) if is_blank(byte) => place,
-            (Place::Equals, b'"') => Place::Quoted,
-            (Place::Semicolon | Place::Name, _) if scan::is_tchar(byte) => Place::Name,
-            (Place::Equals | Place::Token, _) if scan::is_tchar(byte) => Place::Token,
+            (Within::Name | Within::NameGap, b'=') => Within::Equals,
+            (Within::Name | Within::NameGap, _) if is_blank(byte) => Within::NameGap,
+            (Within::Gap | Within::Token | Within::Quote, _) if is_blank(byte) => Within::Gap,
+            (Within::Semicolon | Within::Equals, _) if is_blank(byte) => place,
+            (Within::Equals, b'"') => Within::Quoted,
+            (Within::Semicolon | Within::Name, _) if scan::is_tchar(byte) => Within::Name,
+            (Within::Equals | Within::Token, _) if scan::is_tchar(byte) => Within::Token,
             _ => return Err(Refusal::ChunkExtension),
         };
-        Ok(State::Extension { size, place })
+        Ok(DecoderState::Extension { size, place })
     }
 
     /// Counts one byte that carries nothing.
@@ -242,13 +246,13 @@ impl BodyDecoder {
     }
 
     /// Moves what has arrived of a chunk to the body before it.
-    fn data(&mut self, left: usize, bytes: &mut [u8]) -> Option<State> {
+    fn data(&mut self, left: usize, bytes: &mut [u8]) -> Option<DecoderState> {
         let arrived = left.min(bytes.len() - self.at);
         bytes.copy_within(self.at..self.at + arrived, self.body);
         self.body += arrived;
         self.at += arrived;
-        self.state = State::Data { left: left - arrived };
-        (arrived == left).then_some(State::DataCr)
+        self.state = DecoderState::Data { left: left - arrived };
+        (arrived == left).then_some(DecoderState::DataCr)
     }
 
     /// One trailer field: checked like a field of a head and dropped, whatever its name. RFC 9110 section
@@ -259,23 +263,23 @@ impl BodyDecoder {
     /// RFC 9112 section 7.1.2
     /// trailer-section = *( field-line CRLF )
     /// ```
-    fn trailer(&mut self, mut lines: Lines, bytes: &[u8]) -> Result<Option<State>, Refusal> {
+    fn trailer(&mut self, mut lines: Lines, bytes: &[u8]) -> Result<Option<DecoderState>, Refusal> {
         // The empty line is no extra.
         let is_field = bytes.get(self.at).is_some_and(|&byte| byte != b'\r');
         let limit = if is_field { self.at + limits::CHUNK_EXTRAS - self.extras } else { usize::MAX };
         let line = lines.next(&bytes[..bytes.len().min(limit)]);
-        self.state = State::Trailers(lines);
+        self.state = DecoderState::Trailers(lines);
         match line.map_err(|_| Refusal::Trailer)? {
-            Line::Incomplete if bytes.len() >= limit => Err(Refusal::ChunkExtrasTooLarge),
-            Line::Incomplete => Ok(None),
-            Line::Field(_) => {
-                self.extras += lines.start() - self.at;
-                self.at = lines.start();
+            FieldLine::Incomplete if bytes.len() >= limit => Err(Refusal::ChunkExtrasTooLarge),
+            FieldLine::Incomplete => Ok(None),
+            FieldLine::Field(_) => {
+                self.extras += lines.start - self.at;
+                self.at = lines.start;
                 Ok(Some(self.state))
             }
-            Line::End(behind) => {
+            FieldLine::End(behind) => {
                 self.at = behind;
-                Ok(Some(State::Done))
+                Ok(Some(DecoderState::Done))
             }
         }
     }

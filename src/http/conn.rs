@@ -11,7 +11,8 @@
 //! got its response so is over for the client. Its body is read to its end all the same, so that the next request is
 //! found behind it.
 //!
-//! *Invariant:* the requests that come out depend on the bytes alone, not on how they were cut.
+//! *Invariant:* the requests that come out depend on the bytes alone, not on how they were cut. (Tested by
+//! `every_row_is_answered_the_same_however_its_bytes_are_cut`.)
 
 use super::body::BodyDecoder;
 use super::parse::Parser;
@@ -19,9 +20,9 @@ use super::{Framing, Head, Refusal, Span};
 
 /// How far the current request of a connection has come.
 #[derive(Default)]
-pub struct Receiver(Stage);
+pub struct Receiver(Phase);
 
-enum Stage {
+enum Phase {
     Head(Parser),
     Body { head: Head, body: BodyDecoder, head_is: HeadIs },
 }
@@ -31,11 +32,10 @@ enum Stage {
 enum HeadIs {
     Unseen,
     HandedOut,
-    /// It alone was answered.
     Answered,
 }
 
-impl Default for Stage {
+impl Default for Phase {
     fn default() -> Self {
         Self::Head(Parser::new())
     }
@@ -59,7 +59,6 @@ pub enum Received<'a> {
     Rest(usize),
 }
 
-/// A request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Its head, with spans into `bytes`.
@@ -88,19 +87,16 @@ impl Request<'_> {
 
 impl Receiver {
     /// Looks at `bytes`, which begin with the first byte of the current request and hold all that has come of it.
-    ///
-    /// # Errors
-    ///
-    /// The first fault in the bytes; the connection is then to be closed.
+    /// An error is the first fault in the bytes; the connection is then to be closed.
     pub fn receive<'a>(&mut self, bytes: &'a mut [u8]) -> Result<Received<'a>, Refusal> {
-        if let Stage::Head(parser) = &mut self.0 {
+        if let Phase::Head(parser) = &mut self.0 {
             let Some(head) = parser.parse(bytes)? else {
                 return Ok(Received::Incomplete);
             };
             let body = BodyDecoder::new(head.framing);
-            self.0 = Stage::Body { head, body, head_is: HeadIs::Unseen };
+            self.0 = Phase::Body { head, body, head_is: HeadIs::Unseen };
         }
-        let Stage::Body { head, body, head_is } = &mut self.0 else {
+        let Phase::Body { head, body, head_is } = &mut self.0 else {
             return Ok(Received::Incomplete);
         };
         let (head_bytes, rest) = bytes.split_at_mut(head.len);
@@ -116,28 +112,28 @@ impl Receiver {
         };
         request.body = Some(&rest[..decoded.body]);
         let (consumed, answered) = (head.len + decoded.consumed, *head_is == HeadIs::Answered);
-        self.0 = Stage::default();
+        self.0 = Phase::default();
         Ok(if answered { Received::Rest(consumed) } else { Received::Request(request, consumed) })
     }
 
     /// Notes that the current request was answered, its body still to come.
     pub fn answer(&mut self) {
-        if let Stage::Body { head_is, .. } = &mut self.0 {
+        if let Phase::Body { head_is, .. } = &mut self.0 {
             *head_is = HeadIs::Answered;
         }
     }
 
     /// Whether the current request was answered, and only its body is still to come.
     pub fn is_answered(&self) -> bool {
-        matches!(self.0, Stage::Body { head_is: HeadIs::Answered, .. })
+        matches!(self.0, Phase::Body { head_is: HeadIs::Answered, .. })
     }
 
     /// Replaces `kept` by what is still needed of `bytes`, which `receive` has just looked at and which it is to be shown
     /// again with more behind them: the head, the body as far as it is decoded, and what is not decoded yet.
     pub fn keep(&mut self, bytes: &[u8], kept: &mut Vec<u8>) {
         let gap = match &mut self.0 {
-            Stage::Head(_) => 0..0,
-            Stage::Body { head, body, .. } => {
+            Phase::Head(_) => 0..0,
+            Phase::Body { head, body, .. } => {
                 let gap = body.close_gap();
                 head.len + gap.start..head.len + gap.end
             }
@@ -152,14 +148,14 @@ impl Receiver {
     /// As much of the current request's head as has come, once there is a method.
     pub fn head(&self) -> Option<&Head> {
         match &self.0 {
-            Stage::Head(parser) => parser.head(),
-            Stage::Body { head, .. } => Some(head),
+            Phase::Head(parser) => parser.head(),
+            Phase::Body { head, .. } => Some(head),
         }
     }
 
     /// Whether the head is complete, and the body is what is missing.
     pub fn awaits_body(&self) -> bool {
-        matches!(&self.0, Stage::Body { .. })
+        matches!(&self.0, Phase::Body { .. })
     }
 }
 

@@ -1,11 +1,12 @@
 //! Responses: status line, fields and body, written once, straight into the connection's output.
 //!
 //! *Invariant:* every response that leaves here is complete: a status line of HTTP/1.1, `Date`, `Cache-Control`,
-//! `X-Request-Id`, and a `Content-Length` that is true. 1xx and 204 have none.
+//! `X-Request-Id`, and a `Content-Length` that is true. 1xx and 204 have none. (Tested by
+//! `the_length_is_that_of_the_body_whatever_its_digits`.)
 
 use super::origin::Origins;
 use super::status::Status;
-use crate::codec::decimal;
+use crate::codec::{Append, append, decimal};
 use crate::time::{self, Timestamp};
 
 /// RFC 9110 section 15.2.1. Interim, so that it has no fields at all.
@@ -16,21 +17,20 @@ pub struct CommonFields {
     second: u64,
     lines: Vec<u8>,
     /// Which scripts of other origins may read a response, as a browser is told; None for none.
-    cors: Option<&'static [u8]>,
+    cors: Option<&'static str>,
 }
 
 /// Which fields scripts may read besides those that they always may.
-const EXPOSED: &[u8] =
-    b"Access-Control-Expose-Headers: Accept-Patch, Accept-Post, Allow, Location, Retry-After, \
+const EXPOSED: &str = "Access-Control-Expose-Headers: Accept-Patch, Accept-Post, Allow, ETag, Location, Retry-After, \
     WWW-Authenticate, X-Request-Id\r\n";
 
 impl CommonFields {
     /// For a server whose responses scripts of these origins may read.
     pub fn new(origins: Option<&Origins>) -> Self {
         let cors = origins.map(|origins| match origins {
-            Origins::Any => &b"Access-Control-Allow-Origin: *\r\n"[..],
+            Origins::Any => "Access-Control-Allow-Origin: *\r\n",
             // Each response also names the origin that it is for.
-            Origins::Listed(_) => b"Vary: Origin\r\n",
+            Origins::Listed(_) => "Vary: Origin\r\n",
         });
         Self { second: u64::MAX, lines: Vec::new(), cors }
     }
@@ -42,12 +42,11 @@ impl CommonFields {
         }
         self.second = wall.secs();
         self.lines.clear();
-        self.lines.extend_from_slice(b"Date: ");
+        append!(&mut self.lines, "\r\nDate: ");
         time::http_date(wall, &mut self.lines);
-        self.lines.extend_from_slice(b"\r\nCache-Control: no-store\r\n");
+        append!(&mut self.lines, "\r\nCache-Control: no-store\r\n");
         if let Some(cors) = self.cors {
-            self.lines.extend_from_slice(cors);
-            self.lines.extend_from_slice(EXPOSED);
+            append!(&mut self.lines, cors, EXPOSED);
         }
     }
 }
@@ -65,13 +64,11 @@ pub enum Persistence {
 
 /// What a response begins with, all but its status.
 pub struct ResponseStart<'a> {
-    /// Where it is appended.
     pub out: &'a mut Vec<u8>,
     /// What it has in common with the others.
     pub common: &'a CommonFields,
     /// The origin whose scripts may read it; empty for none.
     pub origin: &'a [u8],
-    /// The id of the request.
     pub request_id: &'a [u8],
     /// What becomes of the connection.
     pub persistence: Persistence,
@@ -83,20 +80,16 @@ impl ResponseStart<'_> {
     /// Writes the status line and the fields that every response has.
     pub fn status(&mut self, status: Status) -> Response<'_> {
         let Self { out, common, origin, request_id, persistence, head_only } = self;
-        out.extend_from_slice(status.line().as_bytes());
-        out.extend_from_slice(&common.lines);
+        append!(out, status.line(), &common.lines[..]);
         if !origin.is_empty() {
-            out.extend_from_slice(b"Access-Control-Allow-Origin: ");
-            out.extend_from_slice(origin);
-            out.extend_from_slice(b"\r\n");
+            append!(out, "Access-Control-Allow-Origin: ", *origin, "\r\n");
         }
-        out.extend_from_slice(b"X-Request-Id: ");
-        out.extend_from_slice(request_id);
-        out.extend_from_slice(match persistence {
-            Persistence::Keep => b"\r\n",
-            Persistence::KeepAlive => b"\r\nConnection: keep-alive\r\n",
-            Persistence::Close => b"\r\nConnection: close\r\n",
-        });
+        let behind = match persistence {
+            Persistence::Keep => "\r\n",
+            Persistence::KeepAlive => "\r\nConnection: keep-alive\r\n",
+            Persistence::Close => "\r\nConnection: close\r\n",
+        };
+        append!(out, "X-Request-Id: ", *request_id, behind);
         Response { out, head_only: *head_only }
     }
 }
@@ -109,22 +102,20 @@ pub struct Response<'a> {
 
 impl Response<'_> {
     /// Writes a field; the value's bytes are the caller's to vouch for.
-    pub fn field(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        self.field_with(name, |out| out.extend_from_slice(value))
+    pub fn field(&mut self, name: &str, value: impl Append) {
+        self.field_with(name, |out| value.append(out));
     }
 
     /// Writes a field whose value `write` appends.
-    pub fn field_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b": ");
+    pub fn field_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        append!(self.out, name, ": ");
         write(self.out);
-        self.out.extend_from_slice(b"\r\n");
-        self
+        append!(self.out, "\r\n");
     }
 
     /// Ends the response without a body, as 204 must be: it has no `Content-Length` either (RFC 9110 section 8.6).
     pub fn without_body(self) {
-        self.out.extend_from_slice(b"\r\n");
+        append!(self.out, "\r\n");
     }
 
     /// Ends the response with the body that `write` appends.
@@ -132,11 +123,9 @@ impl Response<'_> {
     /// The length is known only afterwards. Nearly all have two or three digits, so room is left for three, and two of
     /// them move the body by one.
     pub fn body(self, media_type: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        self.out.extend_from_slice(b"Content-Type: ");
-        self.out.extend_from_slice(media_type.as_bytes());
-        self.out.extend_from_slice(b"\r\nContent-Length: ");
+        append!(self.out, "Content-Type: ", media_type, "\r\nContent-Length: ");
         let digits_at = self.out.len();
-        self.out.extend_from_slice(b"000\r\n\r\n");
+        append!(self.out, "000\r\n\r\n");
         let body_at = self.out.len();
         write(self.out);
         let length = self.out.len() - body_at;
@@ -185,7 +174,7 @@ mod tests {
         let mut start = start(&mut out, &common);
         (start.persistence, start.head_only) = (persistence, head_only);
         let mut response = start.status(Status::Ok);
-        response.field("Allow", b"GET");
+        response.field("Allow", "GET");
         response.body("text/plain", |out| out.resize(out.len() + length, b'x'));
         let body = if head_only { String::new() } else { "x".repeat(length) };
         assert_eq!(
@@ -245,6 +234,6 @@ mod tests {
     fn the_date_follows_the_clock() {
         let mut common = common(None);
         common.refresh(Timestamp::from_millis(784_111_778_000));
-        assert!(common.lines.starts_with(b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"));
+        assert!(common.lines.starts_with(b"\r\nDate: Sun, 06 Nov 1994 08:49:38 GMT\r\n"));
     }
 }

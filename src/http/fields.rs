@@ -1,7 +1,5 @@
 //! What the fields of a head mean: which host is asked for, how the body is framed, how long the connection
 //! lives.
-//!
-//! *Invariant:* nothing here knows where a line begins or ends.
 
 use super::line::{Field, list};
 use super::{Framing, Head, Refusal, Span, Version, limits, scan, target};
@@ -22,9 +20,11 @@ enum Known {
     Connection,
     TraceParent,
     ContentType,
+    IfMatch,
     RequestId,
     Authorization,
     ContentLength,
+    Forwarded,
     ForwardedFor,
     ContentEncoding,
     TransferEncoding,
@@ -39,6 +39,9 @@ impl Known {
             (4, b'h') if is(name, b"host") => Some(Self::Host),
             (6, b'e') if is(name, b"expect") => Some(Self::Expect),
             (6, b'o') if is(name, b"origin") => Some(Self::Origin),
+            (9, b'f') if is(name, b"forwarded") => Some(Self::Forwarded),
+            (9, b'x') if is(name, b"x-real-ip") => Some(Self::Forwarded),
+            (8, b'i') if is(name, b"if-match") => Some(Self::IfMatch),
             (10, b'c') if is(name, b"connection") => Some(Self::Connection),
             (11, b't') if is(name, b"traceparent") => Some(Self::TraceParent),
             (12, b'c') if is(name, b"content-type") => Some(Self::ContentType),
@@ -49,6 +52,9 @@ impl Known {
             (16, b'c') if is(name, b"content-encoding") => Some(Self::ContentEncoding),
             (17, b't') if is(name, b"transfer-encoding") => Some(Self::TransferEncoding),
             (30, b'a') if is(name, b"access-control-request-headers") => Some(Self::CorsHeaders),
+            (_, b'x') if name.get(..12).is_some_and(|begin| is(begin, b"x-forwarded-")) => {
+                Some(Self::Forwarded)
+            }
             _ => None,
         }
     }
@@ -101,31 +107,31 @@ impl Fields {
         let span = span(field.value, field.end);
         let value = span.of(bytes);
         match known {
-            Known::Host => self.host(span, value),
+            Known::Host => self.host(span, value)?,
             Known::Expect => self.expect(value),
             Known::Connection => self.connection(value),
-            Known::TraceParent => self.traceparent(span, value),
-            Known::RequestId => self.request_id(span, value),
-            Known::ContentLength => self.content_length(value),
-            Known::TransferEncoding => self.transfer_encoding(value),
-            Known::Authorization => self.once(known).map(|()| self.head.authorization = span),
-            Known::Origin => {
-                self.head.origin = span;
-                Ok(())
+            Known::ContentLength => self.content_length(value)?,
+            Known::TransferEncoding => self.transfer_encoding(value)?,
+            Known::Authorization => self.head.authorization = self.once(known, span)?,
+            Known::ContentType => self.head.content_type = self.once(known, span)?,
+            Known::ContentEncoding => self.head.content_encoding = self.once(known, span)?,
+            Known::RequestId => {
+                let id = self.once(known, span)?;
+                self.head.request_id = if is_id(value) { id } else { Span::default() };
             }
-            Known::CorsHeaders => {
-                self.head.cors_headers = span;
-                Ok(())
-            }
+            // W3C Trace Context section 3.2: a sender adds one, so the first one is kept.
+            Known::TraceParent if !self.was_seen(known) && is_id(value) => self.head.traceparent = span,
+            Known::TraceParent => {}
+            Known::Origin => self.head.origin = span,
+            Known::CorsHeaders => self.head.cors_headers = span,
+            Known::IfMatch => self.head.if_match = self.head.if_match.until(span),
+            Known::Forwarded => self.head.is_forwarded = true,
             Known::ForwardedFor => {
-                let so_far = self.head.forwarded_for;
-                self.head.forwarded_for =
-                    if so_far.is_empty() { span } else { Span { end: span.end, ..so_far } };
-                Ok(())
+                self.head.is_forwarded = true;
+                self.head.forwarded_for = self.head.forwarded_for.until(span);
             }
-            Known::ContentType => self.once(known).map(|()| self.head.content_type = span),
-            Known::ContentEncoding => self.once(known).map(|()| self.head.content_encoding = span),
         }
+        Ok(())
     }
 
     /// The head, now that its last field was taken.
@@ -164,8 +170,8 @@ impl Fields {
     /// A field that means one thing (RFC 9110 section 5.3) comes once: of two, each reader may believe
     /// another one.
     #[inline]
-    fn once(&mut self, known: Known) -> Result<(), Refusal> {
-        if self.was_seen(known) { Err(Refusal::RepeatedField) } else { Ok(()) }
+    fn once(&mut self, known: Known, span: Span) -> Result<Span, Refusal> {
+        if self.was_seen(known) { Err(Refusal::RepeatedField) } else { Ok(span) }
     }
 
     /// RFC 9110 section 7.2, RFC 9112 section 3.2.
@@ -249,16 +255,12 @@ impl Fields {
     /// ```
     ///
     /// A server MUST ignore `100-continue` from an HTTP/1.0 client; the others came with 1.1.
-    fn expect(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        if self.head.version == Version::Http10 {
-            return Ok(());
+    fn expect(&mut self, value: &[u8]) {
+        match self.head.version {
+            Version::Http10 => {}
+            Version::Http11 if is(value, b"100-continue") => self.head.expects_continue = true,
+            Version::Http11 => self.unmet = self.unmet.or(Some(Refusal::Expectation)),
         }
-        if is(value, b"100-continue") {
-            self.head.expects_continue = true;
-        } else {
-            self.unmet.get_or_insert(Refusal::Expectation);
-        }
-        Ok(())
     }
 
     /// ```text
@@ -267,28 +269,11 @@ impl Fields {
     /// connection-option = token
     /// ```
     #[inline]
-    fn connection(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    fn connection(&mut self, value: &[u8]) {
         for option in list(value) {
             self.close |= is(option, b"close");
             self.keep |= is(option, b"keep-alive");
         }
-        Ok(())
-    }
-
-    fn request_id(&mut self, span: Span, value: &[u8]) -> Result<(), Refusal> {
-        self.once(Known::RequestId)?;
-        if is_id(value) {
-            self.head.request_id = span;
-        }
-        Ok(())
-    }
-
-    /// W3C Trace Context section 3.2: a sender adds one, so the first one is kept.
-    fn traceparent(&mut self, span: Span, value: &[u8]) -> Result<(), Refusal> {
-        if !self.was_seen(Known::TraceParent) && is_id(value) {
-            self.head.traceparent = span;
-        }
-        Ok(())
     }
 }
 

@@ -3,10 +3,12 @@
 //! Every proxy adds the address that it was called from behind those that it was told. So the last address that is none
 //! of ours is the client; what stands before it, the client may have made up.
 //!
-//! *Invariant:* nothing of the field is believed that one of the proxies has not written.
+//! *Invariant:* nothing of the field is believed that one of the proxies has not written. (Tested by
+//! `the_client_is_the_last_that_is_no_proxy`.)
 
 use core::net::IpAddr;
 
+use super::target::{self, split_port};
 use crate::codec::decimal;
 
 /// The addresses of the proxies.
@@ -22,10 +24,7 @@ struct Network {
 
 impl Proxies {
     /// Reads a list such as `10.0.0.0/8,::1`.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that says what to write instead.
+    /// An error is a sentence that says what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         let networks = text.split(',').map(|network| Network::parse(network.trim()));
         networks.collect::<Option<_>>().map(Self).ok_or_else(|| {
@@ -74,14 +73,11 @@ fn value(line: &[u8]) -> Option<&[u8]> {
 
 /// An address as proxies write it: alone, or with a port behind it, which IPv6 puts brackets before.
 fn address(element: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(element).ok()?;
-    let inside = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-    let host = match (inside, text.split_once(':')) {
-        (Some((host, _)), _) => host,
-        (None, Some((host, port))) if !port.contains(':') => host,
-        _ => text,
+    let with_port = || match split_port(element) {
+        (host, Some(port)) => decimal::parse_port(port).and_then(|_| target::address(host)),
+        _ => None,
     };
-    host.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    Some(target::address(element).or_else(with_port)?.to_canonical())
 }
 
 impl Network {
@@ -168,6 +164,9 @@ mod tests {
             ("1.2.3.4,,", Some("1.2.3.4")),
             ("1.2.3.4, unknown", None),
             ("unknown, 1.2.3.4", Some("1.2.3.4")),
+            ("1.2.3.4:5:6", None),
+            ("1.2.3.4:", None),
+            ("[::2]x", None),
             ("10.0.0.1", None),
             ("", None),
             ("\u{fe}", None),

@@ -1,6 +1,4 @@
 //! Field lines, in a head and in a trailer section: where each has its name and its value.
-//!
-//! *Invariant:* nothing here knows what a field means.
 
 use super::{Refusal, scan};
 
@@ -21,7 +19,7 @@ use super::{Refusal, scan};
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lines {
     /// Where the current line begins.
-    start: usize,
+    pub(super) start: usize,
     /// Where its colon stands, once it was seen.
     colon: Option<usize>,
     /// Everything of the line before this is known to be good.
@@ -29,10 +27,9 @@ pub(super) struct Lines {
 }
 
 /// What [`Lines::next`] found.
-pub(super) enum Line {
+pub(super) enum FieldLine {
     /// The bytes ended within a line.
     Incomplete,
-    /// A whole field line.
     Field(Field),
     /// The empty line that ends the section, and what stands behind it.
     End(usize),
@@ -56,11 +53,6 @@ impl Lines {
         Self { start, colon: None, at: start }
     }
 
-    /// Where the current line begins.
-    pub(super) fn start(&self) -> usize {
-        self.start
-    }
-
     /// Takes note that so many bytes before the current line were taken out.
     pub(super) fn move_up(&mut self, by: usize) {
         self.start -= by;
@@ -70,11 +62,11 @@ impl Lines {
 
     /// The next line. `bytes` may only have grown since the last call.
     #[inline]
-    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Line, Refusal> {
+    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<FieldLine, Refusal> {
         let colon = match self.colon {
             Some(colon) => colon,
             None => {
-                self.at = scan::token(bytes, self.at);
+                self.at = scan::run(bytes, self.at, scan::TCHAR);
                 if bytes.get(self.at) != Some(&b':') || self.at == self.start {
                     return self.no_field(bytes);
                 }
@@ -85,7 +77,7 @@ impl Lines {
         self.at = scan::text(bytes, self.at);
         match &bytes[self.at..] {
             [b'\r', b'\n', ..] => {}
-            [] | [b'\r'] => return Ok(Line::Incomplete),
+            [] | [b'\r'] => return Ok(FieldLine::Incomplete),
             [b'\r', ..] => return Err(Refusal::BareCarriageReturn),
             [b'\n', ..] => return Err(Refusal::BareLineFeed),
             _ => return Err(Refusal::FieldValue),
@@ -93,16 +85,16 @@ impl Lines {
         let (value, end) = trim(bytes, colon + 1, self.at);
         let field = Field { name: self.start, colon, value, end };
         *self = Self::starting(self.at + 2);
-        Ok(Line::Field(field))
+        Ok(FieldLine::Field(field))
     }
 
     /// The line has no name with a colon behind it. It may be the empty line, or may yet become a field line.
     #[cold]
-    fn no_field(&self, bytes: &[u8]) -> Result<Line, Refusal> {
+    fn no_field(&self, bytes: &[u8]) -> Result<FieldLine, Refusal> {
         let rest = &bytes[self.at..];
         if self.at > self.start {
             return match rest.first() {
-                None => Ok(Line::Incomplete),
+                None => Ok(FieldLine::Incomplete),
                 Some(b' ' | b'\t') => Err(Refusal::SpaceBeforeColon),
                 Some(b'\r') => Err(Refusal::NoColon),
                 Some(b'\n') => Err(Refusal::BareLineFeed),
@@ -110,8 +102,8 @@ impl Lines {
             };
         }
         match rest {
-            [] | [b'\r'] => Ok(Line::Incomplete),
-            [b'\r', b'\n', ..] => Ok(Line::End(self.at + 2)),
+            [] | [b'\r'] => Ok(FieldLine::Incomplete),
+            [b'\r', b'\n', ..] => Ok(FieldLine::End(self.at + 2)),
             [b'\r', ..] => Err(Refusal::BareCarriageReturn),
             [b'\n', ..] => Err(Refusal::BareLineFeed),
             [b' ' | b'\t', ..] => Err(Refusal::Folded),

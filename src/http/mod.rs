@@ -57,7 +57,8 @@
 //! assert_eq!(refusal.detail(), "A line ended in LF alone; end every line with CRLF.");
 //! ```
 //!
-//! *Invariant:* nothing here reads a socket or a clock, and nothing here knows what a stream is.
+//! *Invariant:* nothing here reads a socket or a clock, and nothing here knows what a stream is. (Tested by
+//! `arrows_point_down_only`.)
 
 pub mod status;
 
@@ -83,12 +84,12 @@ pub mod forwarded;
 
 pub mod encode;
 
-pub mod timeouts;
-
 use std::ops::Range;
 
+use crate::codec::labelled;
+
 pub use refusal::Refusal;
-pub use target::{has_port, split_port};
+pub use target::{address, has_port, split_port};
 
 /// The limits of the contract. Each is tested on both sides.
 pub mod limits {
@@ -108,7 +109,6 @@ pub mod limits {
 /// Where a part of the head stands: offsets from the first byte of the request. Empty for a part that is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// The first byte.
     pub start: u16,
     /// One past the last byte.
     pub end: u16,
@@ -124,6 +124,11 @@ impl Span {
     pub fn is_empty(self) -> bool {
         self.start == self.end
     }
+
+    /// From here to the end of a later part.
+    fn until(self, last: Self) -> Self {
+        if self.is_empty() { last } else { Self { end: last.end, ..self } }
+    }
 }
 
 impl From<Span> for Range<usize> {
@@ -138,27 +143,27 @@ pub fn is_token_list(value: &[u8]) -> bool {
     line::list(value).all(scan::is_token)
 }
 
-/// The methods of RFC 9110 section 9.1 and RFC 5789. They are case-sensitive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is its own name")]
-pub enum Method {
-    Get,
-    Head,
-    Post,
-    Put,
-    Delete,
-    Connect,
-    Options,
-    Trace,
-    Patch,
-    /// A token that is none of them: 501.
-    #[default]
-    Unknown,
+labelled! {
+    /// The methods of RFC 9110 section 9.1 and RFC 5789. They are case-sensitive.
+    #[derive(Default)]
+    pub enum Method {
+        Get = "GET",
+        Head = "HEAD",
+        Post = "POST",
+        Put = "PUT",
+        Delete = "DELETE",
+        Connect = "CONNECT",
+        Options = "OPTIONS",
+        Trace = "TRACE",
+        Patch = "PATCH",
+        /// A token that is none of them: 501.
+        #[default]
+        Unknown = "other",
+    }
 }
 
 /// The versions that differ for a server: 1.0, and 1.1 with every later minor (RFC 9110 section 2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "each is its own name")]
 pub enum Version {
     Http10,
     #[default]
@@ -183,7 +188,6 @@ impl Default for Framing {
 /// A whole head, as spans into the request's bytes: small, `Copy`, and kept without them while the body arrives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
-    /// The method.
     pub method: Method,
     /// The version, for persistence and `Expect`.
     pub version: Version,
@@ -199,9 +203,7 @@ pub struct Head {
     pub host: Span,
     /// `Authorization`, blanks around it taken off, as are those of the fields below.
     pub authorization: Span,
-    /// `Content-Type`.
     pub content_type: Span,
-    /// `Content-Encoding`.
     pub content_encoding: Span,
     /// `X-Request-Id`, present only if it is 1 to 128 visible ASCII characters.
     pub request_id: Span,
@@ -211,8 +213,12 @@ pub struct Head {
     pub origin: Span,
     /// `Access-Control-Request-Headers`, which browsers ask for leave with.
     pub cors_headers: Span,
+    /// From the first `If-Match` value to the end of the last one, with the lines between them.
+    pub if_match: Span,
     /// From the first `X-Forwarded-For` value to the end of the last one, with the lines between them.
     pub forwarded_for: Span,
+    /// Whether any field says that a proxy has passed the request on: `Forwarded`, `X-Forwarded-…`, `X-Real-IP`.
+    pub is_forwarded: bool,
     /// How the body is delimited.
     pub framing: Framing,
     /// Whether `Expect: 100-continue` was sent, on 1.1.

@@ -2,7 +2,9 @@
 //! section 3.2, RFC 6454 section 6.2).
 //!
 //! *Invariant:* an origin that matches holds nothing but what an origin is written with, so it may be echoed.
+//! (Tested by `lets_in_the_origins_that_are_listed_and_no_other`.)
 
+use super::target::{address, split_port};
 use crate::codec::decimal;
 
 /// The origins that are let in.
@@ -30,10 +32,7 @@ pub enum Origin {
 
 impl Origins {
     /// Reads a list that has commas between its origins.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that says what to write instead. Browsers compare whole strings, so a capital letter or a final slash
+    /// An error is a sentence that says what to write instead. Browsers compare whole strings, so a capital letter or a final slash
     /// would never match: it is refused, so that it is not searched for later.
     pub fn parse(text: &str) -> Result<Self, String> {
         let origins = text.split(',').map(str::trim).map(Origin::parse).collect::<Option<Vec<_>>>();
@@ -95,19 +94,10 @@ impl Origin {
 
 /// A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port; in lower case.
 fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let is_port = |port: &str| decimal::parse_port(port.as_bytes()).is_some();
-    let is_host = match host.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
-        Some(inside) => {
-            inside.parse::<core::net::Ipv6Addr>().is_ok()
-                && !inside.contains(|c: char| c.is_ascii_uppercase())
-        }
-        None => is_name(host.as_bytes()),
-    };
-    is_host && port.is_none_or(is_port)
+    let (host, port) = split_port(text.as_bytes());
+    let is_v6 = host.starts_with(b"[") && address(host).is_some_and(|address| address.is_ipv6());
+    (is_name(host) || is_v6 && !text.contains(|c: char| c.is_ascii_uppercase()))
+        && port.is_none_or(|port| decimal::parse_port(port).is_some())
 }
 
 /// Labels with dots between them.

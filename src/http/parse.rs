@@ -13,11 +13,11 @@
 //! target, since another major version has other targets; and that of a head without a fault that asks for
 //! more than this server does, since a fault behind it counts more.
 //!
-//! *Invariant:* no byte is judged twice but the few of a version, an escape or a line end; a client that
-//! sends single bytes costs what one costs that sends them together.
+//! *Invariant:* no byte is judged twice but the few of a version, an escape or a line end; a client that sends
+//! single bytes costs what one costs that sends them together. (Not tested.)
 
 use super::fields::{Fields, span};
-use super::line::{Line, Lines};
+use super::line::{FieldLine, Lines};
 use super::{Head, Method, Refusal, Version, limits, scan, target};
 
 /// Parses one head. Sans I/O: it borrows the bytes anew on each call.
@@ -48,7 +48,6 @@ enum Stage {
     BadTarget,
     Version,
     Fields,
-    /// Nothing.
     Refused(Refusal),
 }
 
@@ -60,10 +59,7 @@ impl Parser {
 
     /// Goes on with `bytes`, which begin with the first byte of the request and may only have grown since the
     /// last call. `None` asks for more of them.
-    ///
-    /// # Errors
-    ///
-    /// The first fault in byte order. The parser stays at it.
+    /// An error is the first fault in byte order. The parser stays at it.
     pub fn parse(&mut self, bytes: &[u8]) -> Result<Option<Head>, Refusal> {
         let found = self.go_on(&bytes[..bytes.len().min(limits::HEAD)]);
         if let Err(refusal) = found {
@@ -132,7 +128,7 @@ impl Parser {
     /// RFC 9110 section 9.1: `method = token`, and it is case-sensitive.
     #[inline]
     fn method_name(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
-        self.at = scan::token(bytes, self.at);
+        self.at = scan::run(bytes, self.at, scan::TCHAR);
         let Some(byte) = self.peek(bytes, self.at)? else { return Ok(None) };
         match byte {
             b' ' if self.at > self.part => {}
@@ -173,7 +169,7 @@ impl Parser {
             return Err(Refusal::Target);
         }
         loop {
-            self.at = scan::target(bytes, self.at);
+            self.at = scan::run(bytes, self.at, scan::TARGET);
             let Some(byte) = self.peek(bytes, self.at)? else { return Ok(false) };
             match byte {
                 b' ' if self.at > self.part => return Ok(true),
@@ -287,13 +283,13 @@ impl Parser {
     #[inline]
     fn field_lines(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         loop {
-            if self.fields.are_full() && bytes.get(self.lines.start()).is_some_and(|&byte| byte != b'\r') {
+            if self.fields.are_full() && bytes.get(self.lines.start).is_some_and(|&byte| byte != b'\r') {
                 return Err(Refusal::TooManyFields);
             }
             match self.lines.next(bytes)? {
-                Line::Incomplete => return Ok(None),
-                Line::Field(field) => self.fields.take(bytes, &field)?,
-                Line::End(len) => return Ok(Some(len)),
+                FieldLine::Incomplete => return Ok(None),
+                FieldLine::Field(field) => self.fields.take(bytes, &field)?,
+                FieldLine::End(len) => return Ok(Some(len)),
             }
         }
     }

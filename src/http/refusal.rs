@@ -1,6 +1,4 @@
 //! Why a message is refused, before anything is known of what it asks.
-//!
-//! *Invariant:* every cause has one status and one sentence, in the table.
 
 use super::status::Status;
 

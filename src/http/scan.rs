@@ -1,20 +1,18 @@
 //! Byte classes, and the loops that run over them.
-//!
-//! *Invariant:* nothing here knows what the bytes mean or when they arrived.
 
 /// ```text
 /// RFC 9110 section 5.6.2
 /// token = 1*tchar
 /// tchar = "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "." / "^" / "_" / "`" / "|" / "~" / DIGIT / ALPHA
 /// ```
-const TCHAR: u8 = 1;
+pub(super) const TCHAR: u8 = 1;
 /// Bytes of a request target that need no second look: visible ASCII without `#`, `\`, `%` and `?`.
 ///
 /// RFC 3986 section 2 also forbids `"`, `<`, `>`, `^`, `` ` ``, `{`, `|` and `}`. Browsers send some of them
 /// raw, and no two parsers disagree on where a target with them ends, so they pass.
-const TARGET: u8 = 2;
+pub(super) const TARGET: u8 = 2;
 /// RFC 3986 section 3.2.2, without `%`: `reg-name = *( unreserved / pct-encoded / sub-delims )`
-const REG_NAME: u8 = 4;
+pub(super) const REG_NAME: u8 = 4;
 
 /// The classes of every byte.
 const CLASSES: [u8; 256] = {
@@ -52,36 +50,18 @@ const fn within(set: &[u8], byte: u8) -> bool {
     false
 }
 
-/// Where the `tchar`s that begin at `from` end.
-#[inline]
-pub(super) fn token(bytes: &[u8], from: usize) -> usize {
-    run(bytes, from, TCHAR)
-}
-
-/// Where the plain bytes of a request target that begin at `from` end.
-#[inline]
-pub(super) fn target(bytes: &[u8], from: usize) -> usize {
-    run(bytes, from, TARGET)
-}
-
-/// Where the plain bytes of a registered name that begin at `from` end.
-#[inline]
-pub(super) fn reg_name(bytes: &[u8], from: usize) -> usize {
-    run(bytes, from, REG_NAME)
-}
-
 /// Whether all of `bytes` is one token: `token = 1*tchar`.
 pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && token(bytes, 0) == bytes.len()
+    !bytes.is_empty() && run(bytes, 0, TCHAR) == bytes.len()
 }
 
-/// Whether a `tchar`.
 pub(super) fn is_tchar(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & TCHAR != 0
 }
 
+/// Where the bytes of a class that begin at `from` end.
 #[inline]
-fn run(bytes: &[u8], from: usize, class: u8) -> usize {
+pub(super) fn run(bytes: &[u8], from: usize, class: u8) -> usize {
     let is_outside = |byte: u8| CLASSES[usize::from(byte)] & class == 0;
     let mut at = from;
     // Whether there is a next byte is asked once in four bytes.

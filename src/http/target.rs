@@ -1,10 +1,8 @@
 //! Request targets and hosts.
-//!
-//! *Invariant:* nothing here knows fields or limits.
 
 use super::{Method, scan};
 use crate::codec::{decimal, hex};
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 
 /// The parts of a request target, as places in the request's bytes; empty where it has none.
@@ -111,6 +109,12 @@ pub fn split_port(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// The address that a host is, in brackets or not.
+pub fn address(host: &[u8]) -> Option<IpAddr> {
+    let inside = host.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or(host);
+    str::from_utf8(inside).ok()?.parse().ok()
+}
+
 fn is_port(digits: &[u8]) -> bool {
     digits.is_empty() || decimal::parse_port(digits).is_some()
 }
@@ -140,7 +144,7 @@ fn is_ip_future(address: &[u8]) -> bool {
     let [b'v' | b'V', rest @ ..] = address else { return false };
     let Some(dot) = rest.iter().position(|&byte| byte == b'.') else { return false };
     let (version, name) = (&rest[..dot], &rest[dot + 1..]);
-    let is_name = |part: &[u8]| scan::reg_name(part, 0) == part.len();
+    let is_name = |part: &[u8]| scan::run(part, 0, scan::REG_NAME) == part.len();
     !version.is_empty()
         && version.iter().all(u8::is_ascii_hexdigit)
         && !name.is_empty()
@@ -150,12 +154,12 @@ fn is_ip_future(address: &[u8]) -> bool {
 /// `reg-name = *( unreserved / pct-encoded / sub-delims )`
 #[inline]
 fn is_reg_name(name: &[u8]) -> bool {
-    let mut at = scan::reg_name(name, 0);
+    let mut at = scan::run(name, 0, scan::REG_NAME);
     while let [b'%', high, low, ..] = name[at..]
         && hex::digit(high).is_some()
         && hex::digit(low).is_some()
     {
-        at = scan::reg_name(name, at + 3);
+        at = scan::run(name, at + 3, scan::REG_NAME);
     }
     at == name.len()
 }

@@ -4,13 +4,15 @@
 //! not take heartbeats: the leases that ran meanwhile would all be gone when it goes on. So a gap of more than
 //! [`STALL`] in which no thread has read the clock is taken out of it.
 //!
-//! *Invariant:* steady time never goes back, and wall time is at most a second stale.
+//! *Invariant:* steady time never goes back, and wall time is at most a second stale. (Tested by
+//! `a_thread_that_stands_still_in_the_middle_of_a_reading_does_not_go_back`.)
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::sync::{Mailbox, Service, lock};
 use crate::time::{Millis, Now, Timestamp};
 
 /// A gap of more than so many microseconds does not count.
@@ -62,7 +64,7 @@ impl Steady {
     }
 
     fn take_out(&self, elapsed: u64) {
-        let _one_at_a_time = self.stall.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = lock(&self.stall);
         let last_read = self.last_read.load(Ordering::Acquire);
         if elapsed > last_read + STALL {
             // The clock may have been read once more without a note, and is not to go back behind that.
@@ -72,7 +74,6 @@ impl Steady {
     }
 }
 
-/// The wall clock.
 pub fn wall() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(since.as_millis() as u64)
@@ -86,12 +87,16 @@ impl Clock {
         Self { steady, offset: 0, looked_up: None }
     }
 
-    /// The work of a thread that does nothing else, so that nothing holds it up. It ends when no other has the clock.
-    pub fn tick(self) {
-        while Arc::strong_count(&self.steady) > 1 {
-            thread::sleep(TICK);
-            self.micros();
-        }
+    /// Starts a thread that does nothing else but read it, so that nothing holds that up. It tells `noted` how many
+    /// microseconds have been taken out because the whole process stood still.
+    pub fn start(&self, noted: impl Fn(u64) + Send + 'static) -> io::Result<Service<()>> {
+        let clock = self.clone();
+        let work = move |mailbox: &Mailbox<()>| {
+            clock.micros();
+            noted(clock.stalled());
+            mailbox.wait(Some(Instant::now() + TICK), |()| ()).1
+        };
+        Service::start("clock", (), work, || ())
     }
 
     /// Microseconds of steady time since the clock began.
@@ -109,9 +114,8 @@ impl Clock {
         Now { steady, wall: Timestamp::from_millis(steady.millis().saturating_add_signed(self.offset)) }
     }
 
-    /// How much time has been taken out because the whole process stood still.
-    pub fn stalled(&self) -> Millis {
-        Millis::from_millis(self.steady.taken_out.load(Ordering::Relaxed) / 1000)
+    fn stalled(&self) -> u64 {
+        self.steady.taken_out.load(Ordering::Relaxed)
     }
 }
 
@@ -143,7 +147,7 @@ mod tests {
             assert!(elapsed - taken_out >= shown, "it goes back after {gap}");
             shown = elapsed - taken_out;
         }
-        assert_eq!(clock.stalled().millis(), taken_out / 1000);
+        assert_eq!(clock.stalled(), taken_out);
     }
 
     #[test]

@@ -14,32 +14,33 @@
 //!                                               Draining ──the end, or enough──▶ closed
 //! ```
 //!
-//! *Invariant:* only [`Connection::step`] changes the state. A buffer belongs to a connection only while it holds bytes,
-//! so an idle one costs its slot and no more.
+//! *Invariant:* only [`Connection::step`] changes the state. A buffer belongs to a connection only while it holds
+//! bytes, so an idle one costs its slot and no more. (Tested by `each_step_leads_where_the_drawing_says`.)
 
 use core::net::SocketAddr;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-use crate::app::{Side, Source};
+use crate::app::Source;
+use crate::app::auth::signed::LastToken;
+use crate::app::counters::{Counter, Counters, Timeout};
 use crate::http::conn::Receiver;
-use crate::http::timeouts::Timeout;
 
 /// How many bytes are read from one connection in one turn.
 pub const READ: usize = 32 * 1024;
 /// How many bytes are read and thrown away of a client that goes on sending after its last response.
 pub const MAX_DRAIN: usize = 256 * 1024;
 
-/// One client.
 pub struct Connection {
     pub socket: Socket,
     pub peer: SocketAddr,
-    pub side: Side,
     state: State,
     /// It is in the list of those to be visited in the next turn.
     pub scheduled: bool,
     /// When the first byte of the current request was read, in microseconds.
     pub arrived: u64,
+    /// So that a token is verified once, and not with each request.
+    pub last_token: LastToken,
 }
 
 /// Where a connection is in its life.
@@ -86,7 +87,6 @@ pub enum Step {
 /// What a step asks of the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing.
     None,
     /// Give it up when this does not come in time. The time goes on if it waits for this already.
     Await(Timeout),
@@ -94,7 +94,6 @@ pub enum Effect {
     AwaitAnew(Timeout),
     /// Tell when there is space to write, and give it up when that does not come in time.
     AwaitSpace,
-    /// Close it.
     Close,
 }
 
@@ -124,9 +123,10 @@ pub struct Unsent {
 
 impl Connection {
     /// A connection that has just been accepted.
-    pub fn new(stream: TcpStream, peer: SocketAddr, side: Side) -> Self {
+    pub fn new(stream: TcpStream, peer: SocketAddr) -> Self {
         let socket = Socket { stream, unread: false, hup: false, eof: false };
-        Self { socket, peer, side, state: State::Waiting(None), scheduled: false, arrived: 0 }
+        let (state, last_token) = (State::Waiting(None), LastToken::default());
+        Self { socket, peer, state, scheduled: false, arrived: 0, last_token }
     }
 
     /// Changes the state. Inlined, since each caller knows which step it is: little is left of the match then.
@@ -182,7 +182,7 @@ impl Connection {
         match partial {
             Some(partial) if partial.receiver.awaits_body() => Timeout::Body,
             Some(partial) if partial.is_begun() => Timeout::Head,
-            _ => idle(self.side),
+            _ => Timeout::Idle,
         }
     }
 
@@ -197,22 +197,9 @@ impl Connection {
         }
     }
 
-    /// What has come of a request before.
-    pub fn partial(&self) -> Option<&Partial> {
-        match &self.state {
-            State::Waiting(partial) | State::Read(partial) => partial.as_deref(),
-            State::Ready(partial) => Some(partial),
-            _ => None,
-        }
-    }
-
     /// Whether it should be visited in the next turn though the poller may not tell of it again.
     pub fn wants_visit(&self) -> bool {
-        match self.state {
-            State::Ready(_) => true,
-            State::Waiting(_) | State::Draining(_) => self.socket.unread,
-            State::Read(_) | State::Responding(_) | State::Writing(..) => false,
-        }
+        !matches!(self.visit(), Visit::Flush | Visit::Nothing)
     }
 
     /// Takes what has come of a request before, to be decoded or refused.
@@ -249,37 +236,55 @@ impl Connection {
 
     /// Who sends the current request.
     pub fn source(&self) -> Source {
-        Source { side: self.side, peer: self.peer, arrived: self.arrived }
+        Source { peer: self.peer, arrived: self.arrived }
     }
 
-    /// Sends `bytes` as far as the socket takes them, and keeps the rest. Says how many it took.
-    pub fn send(&mut self, bytes: &[u8]) -> (Io, Effect) {
-        let io = self.socket.write(bytes);
-        let sent = match io {
-            Io::Failed => return (io, Effect::Close),
-            Io::NotNow => 0,
-            Io::Done(sent) => sent,
+    /// Puts what has come of a request before into `buffer`, and behind it what the socket holds, unless enough has come
+    /// already. Returns how many bytes there are to decode, or why there are none.
+    pub fn read(&mut self, buffer: &mut [u8], micros: u64, counters: &Counters) -> Result<usize, Effect> {
+        let (mut len, mut is_begun) = (0, false);
+        if let State::Waiting(Some(partial)) | State::Ready(partial) = &self.state {
+            (len, is_begun) = (partial.bytes.len(), partial.is_begun());
+            buffer[..len].copy_from_slice(&partial.bytes);
+        }
+        if matches!(self.state, State::Waiting(_)) {
+            len += self.socket.read(&mut buffer[len..len + READ], counters)?;
+            if !is_begun {
+                self.arrived = micros;
+            }
+        }
+        self.step(Step::Taken);
+        Ok(len)
+    }
+
+    /// Sends `bytes` as far as the socket takes them, and keeps the rest.
+    pub fn send(&mut self, bytes: &[u8], counters: &Counters) -> Effect {
+        let sent = match self.socket.write(bytes, counters) {
+            Err(Effect::Close) => return Effect::Close,
+            sent => sent.unwrap_or(0),
         };
         let unsent =
             (sent < bytes.len()).then(|| Box::new(Unsent { bytes: bytes[sent..].to_vec(), sent: 0 }));
-        (Io::Done(sent), self.step(Step::Written(unsent)))
+        self.step(Step::Written(unsent))
     }
 
-    /// Sends what is still to be sent, as far as the socket takes it. Says how many bytes it took.
-    pub fn flush(&mut self) -> (Io, Effect) {
-        let State::Writing(unsent, _) = &mut self.state else { return (Io::NotNow, Effect::None) };
-        let io = self.socket.write(&unsent.bytes[unsent.sent..]);
-        match io {
-            Io::Failed => (io, Effect::Close),
-            Io::Done(sent) if unsent.sent + sent == unsent.bytes.len() => {
-                (io, self.step(Step::Written(None)))
-            }
-            Io::Done(sent) => {
+    /// Sends what is still to be sent, as far as the socket takes it.
+    pub fn flush(&mut self, counters: &Counters) -> Effect {
+        let State::Writing(unsent, _) = &mut self.state else { return Effect::None };
+        match self.socket.write(&unsent.bytes[unsent.sent..], counters) {
+            Ok(sent) if unsent.sent + sent == unsent.bytes.len() => self.step(Step::Written(None)),
+            Ok(sent) => {
                 unsent.sent += sent;
-                (io, Effect::None)
+                Effect::None
             }
-            Io::NotNow => (io, Effect::None),
+            Err(effect) => effect,
         }
+    }
+
+    /// Reads and throws away, until the client has ended too or has sent too much.
+    pub fn drain(&mut self, buffer: &mut [u8], counters: &Counters) -> Effect {
+        let read = self.socket.read(&mut buffer[..READ], counters);
+        read.map_or_else(|effect| effect, |read| self.step(Step::Drained(read)))
     }
 }
 
@@ -294,42 +299,33 @@ pub struct Socket {
     pub eof: bool,
 }
 
-/// What a read or write came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Io {
-    /// So many bytes; 0 from a read is the end.
-    Done(usize),
-    /// Nothing, for now.
-    NotNow,
-    /// The connection has failed.
-    Failed,
-}
-
-impl Io {
-    fn of(result: io::Result<usize>) -> Self {
-        match result.map_err(|error| error.kind()) {
-            Ok(n) => Self::Done(n),
-            Err(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Self::NotNow,
-            Err(_) => Self::Failed,
-        }
-    }
-}
-
 impl Socket {
-    /// Reads into `buffer` once. A read that does not fill it has emptied the socket, but for `hup`.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Io {
-        let read = Io::of(self.stream.read(buffer));
-        self.eof |= read == Io::Done(0);
-        self.unread = !self.eof && (self.hup || read == Io::Done(buffer.len()));
+    /// Reads into `buffer` once; 0 is the end. A read that does not fill it has emptied the socket, but for `hup`.
+    fn read(&mut self, buffer: &mut [u8], counters: &Counters) -> Result<usize, Effect> {
+        let read = done(self.stream.read(buffer), Counter::Received, counters);
+        self.eof |= read == Ok(0);
+        self.unread = !self.eof && (self.hup || read == Ok(buffer.len()));
         read
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Io {
-        Io::of(self.stream.write(bytes))
+    fn write(&mut self, bytes: &[u8], counters: &Counters) -> Result<usize, Effect> {
+        done(self.stream.write(bytes), Counter::Sent, counters)
     }
 
     fn shut(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
+    }
+}
+
+/// How many bytes were moved; or what is to be done when none can be, now or for good.
+fn done(result: io::Result<usize>, counter: Counter, counters: &Counters) -> Result<usize, Effect> {
+    match result.map_err(|error| error.kind()) {
+        Ok(n) => {
+            counters.add(counter, 0, n as u64);
+            Ok(n)
+        }
+        Err(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Err(Effect::None),
+        Err(_) => Err(Effect::Close),
     }
 }
 
@@ -344,16 +340,7 @@ pub enum Visit {
     Flush,
     /// Read from its socket, and throw away what has come.
     Drain,
-    /// Nothing now.
     Nothing,
-}
-
-/// What a connection of this side waits for when nothing has come.
-pub fn idle(side: Side) -> Timeout {
-    match side {
-        Side::Public => Timeout::Idle,
-        Side::Admin => Timeout::IdleAdmin,
-    }
 }
 
 #[cfg(test)]
@@ -365,7 +352,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, peer) = listener.accept().unwrap();
-        (Connection::new(stream, peer, Side::Public), client)
+        (Connection::new(stream, peer), client)
     }
 
     fn partial(bytes: &[u8]) -> Option<Box<Partial>> {

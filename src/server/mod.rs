@@ -1,17 +1,28 @@
 //! Sockets, threads, signals, files and the clock: everything that the other rooms may not touch.
 //!
 //! ```text
-//! reloader ──credentials──▶ shared
-//!     ▲                        │
-//! listener ──accept──▶ inbox ──▶ worker ⟲ turn ──lines──▶ logger
-//!     ▲                  ▲         │ │
-//!  signals             page        │ └──question──▶ observer
-//!                        └─────────┼─────────────────┘
-//!                                store ◀── sweeper
+//!                    reloader ── credentials ──▶ site
+//!                       ▲                          │
+//! signals ──▶ listener ─┴─ connections ─▶ inbox ──▶ worker ⟲ turn ── lines ──▶ logger
+//!                                                   │
+//!                                                 store ◀── sweeper
 //! ```
 //!
-//! *Invariant:* the number of threads does not depend on the load. Those of a store are its own; all others are made
-//! here, and live as long as the server.
+//! | thread | how many | waits for | its queue holds at most |
+//! |---|---|---|---|
+//! | listener | the caller's own | sockets, signals, workers that found no room | what the workers hand back |
+//! | worker | `--workers` | its sockets, its inbox, the store's news | its share of `--max-connections`, and newcomers that it has not taken up |
+//! | operators | 1, with `--admin` | the same | 64 connections |
+//! | logger | 1, unless `--log off` | lines | 1 MiB a worker; what is more is lost and counted |
+//! | reloader | 1 | SIGHUP, then files | one mark |
+//! | sweeper, clock | 1 each | 250 ms | nothing |
+//! | start | 1, until the server has begun | the store, files | nothing |
+//!
+//! A journal has two more, `journal` and `retention`; over Redis there are `scout`, a `node` for each server of the engine,
+//! and one for each attempt to connect.
+//!
+//! *Invariant:* the number of threads does not depend on the load. Those of a store are its own; all others are started in
+//! this file, and but for `start` they live as long as the server. (Not tested.)
 
 mod listener;
 
@@ -27,10 +38,6 @@ mod connection;
 
 mod deadlines;
 
-pub mod poller;
-
-mod mailbox;
-
 mod shared;
 
 mod notice;
@@ -38,8 +45,6 @@ mod notice;
 mod logger;
 
 mod sweeper;
-
-mod observer;
 
 mod clock;
 
@@ -49,56 +54,81 @@ mod reloader;
 
 mod sockets;
 
-mod stores;
-
-mod crew;
+mod open;
 
 use core::net::SocketAddr;
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
-use crate::app::{Side, log};
-use crate::config::{Config, LogFormat};
+use crate::app::Side;
+use crate::app::auth::Credentials;
+use crate::app::counters::Counter;
+use crate::app::site::Site;
+use crate::codec::template::Placeholder;
+use crate::config::{Config, CredentialsKind};
 use crate::store::Store;
+use crate::sync::Service;
 use crate::time::Timestamp;
 
 use clock::Clock;
-use crew::Crew;
 use listener::Listener;
-use logger::Logger;
-use shared::Shared;
-use sockets::{bind, capacity};
+use logger::LogLines;
+use refusals::Refusals;
+use shared::{Shared, Station, WakeUps};
+use sockets::{Capacity, bind, capacity};
+use worker::Worker;
 
 pub use files::keys;
 pub use notice::{greet, notice};
 pub use signals::Signals;
 
+/// Why a server does not start.
+#[derive(Debug)]
+pub struct StartError {
+    /// A sentence that says what is lacking.
+    pub said: String,
+    /// The program's exit code: 2 when the flags cannot be, 0 when it was told to stop before it had begun, else 1.
+    pub code: u8,
+}
+
+impl From<String> for StartError {
+    fn from(said: String) -> Self {
+        Self { said, code: 1 }
+    }
+}
+
+/// So long a stop waits for the store to keep what was answered, once the workers are done.
+const MOST_TO_KEEP: Duration = Duration::from_secs(5);
+
 /// A server that is bound and ready to run.
 pub struct Server {
-    config: Config,
-    listen: SocketAddr,
     admin: Option<SocketAddr>,
-    max_connections: usize,
-    /// What was read for `--users` or `--secret`.
+    /// What was read for `--users`, `--secret` and `--pass`.
     credentials: String,
     shared: Arc<Shared>,
     listener: Listener,
-    sweeper: JoinHandle<()>,
-    logger: Option<(Arc<Logger>, JoinHandle<()>)>,
+    waiting: Waiting,
+}
+
+struct Waiting {
+    logger: Option<Service<LogLines>>,
+    others: [Service<()>; 2],
+    reloader: Service<bool>,
 }
 
 impl Server {
-    /// Reads the credentials, binds the sockets and starts the threads.
+    /// Opens the store, reads the credentials, binds the sockets and starts the threads.
     ///
     /// # Errors
     ///
     /// A sentence that says what is lacking, and why.
-    pub fn start(config: Config, signals: Signals) -> Result<Self, String> {
-        begin_notices(&config);
-        let (store, first) = stores::open(&config)?;
-        Self::start_with(config, signals, store, &Clock::starting_at(first))
+    pub fn start(config: Config, signals: Signals) -> Result<Self, StartError> {
+        Self::start_with(config, signals, open::store)
     }
 
     /// As [`Server::start`], over a store of the caller's.
@@ -106,103 +136,157 @@ impl Server {
     /// # Errors
     ///
     /// As there.
-    pub fn start_over(config: Config, signals: Signals, store: Arc<dyn Store>) -> Result<Self, String> {
-        begin_notices(&config);
-        Self::start_with(config, signals, store, &Clock::starting_at(Timestamp::BEGINNING))
+    pub fn start_over(config: Config, signals: Signals, store: Arc<dyn Store>) -> Result<Self, StartError> {
+        Self::start_with(config, signals, |_| Ok((store, Timestamp::BEGINNING)))
     }
 
     fn start_with(
         config: Config,
         signals: Signals,
-        store: Arc<dyn Store>,
-        clock: &Clock,
-    ) -> Result<Self, String> {
-        let (credentials, said) = files::load(&config.credentials)?;
+        store: impl FnOnce(&Config) -> Result<(Arc<dyn Store>, Timestamp), String> + Send + 'static,
+    ) -> Result<Self, StartError> {
+        begin_notices(&config);
+        let read = move || {
+            let (store, first) = store(&config)?;
+            let (credentials, said) = files::load(&config)?;
+            Ok((config, store, Clock::starting_at(first), credentials, said))
+        };
+        let (config, store, clock, credentials, said) = unless_stopped(&signals, read)?;
         let public = bind(config.listen, "--listen")?;
         let admin = config.admin.map(|admin| bind(admin, "--admin")).transpose()?;
         let address = |sockets: &Vec<TcpListener>| sockets[0].local_addr().map_err(|error| error.to_string());
         let listen = address(&public)?;
         let admin_address = admin.as_ref().map(address).transpose()?;
-        let config = Config { listen, ..config };
         let capacity = capacity(&config);
-        let crew = Crew::start(&config, store, credentials, capacity, clock)?;
+        let config = Config { listen, max_connections: capacity.public, ..config };
         let public = public.into_iter().map(|socket| (Side::Public, socket));
         let admin = admin.into_iter().flatten().map(|socket| (Side::Admin, socket));
-        let shared = Arc::clone(&crew.links.shared);
-        let listener = Listener::new(public.chain(admin).collect(), signals, crew.links)
+        let sockets = public.chain(admin).collect();
+        let threads = start_threads(config, store, credentials, capacity, &clock);
+        let (shared, waiting, wake_ups) =
+            threads.map_err(|error| format!("cannot start a thread: {error}"))?;
+        let refusals = Refusals::new(Arc::clone(&shared), capacity.refused);
+        let reloader = Arc::clone(&waiting.reloader.mailbox);
+        let listener = Listener::new(sockets, signals, Arc::clone(&shared), wake_ups, reloader, refusals)
             .map_err(|error| format!("cannot wait for connections: {error}"))?;
-        Ok(Self {
-            listen,
-            admin: admin_address,
-            max_connections: capacity.public,
-            credentials: said,
-            shared,
-            listener,
-            sweeper: crew.sweeper,
-            logger: crew.logger,
-            config,
-        })
+        Ok(Self { admin: admin_address, credentials: said, shared, listener, waiting })
     }
 
-    /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
-        self.listen
+        self.shared.site.config.listen
     }
 
-    /// Where operators connect.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin
     }
 
     /// What is said at the start, in one line.
     pub fn greeting(&self) -> String {
-        let Config { limit, lease, workers, .. } = &self.config;
+        let Site { config, store, .. } = &*self.shared.site;
+        let Config { listen, limits, lease, workers, max_connections, .. } = config;
         let admin = self.admin.map_or("no admin".into(), |admin| format!("admin on http://{admin}"));
-        let (version, listen, credentials) = (env!("CARGO_PKG_VERSION"), self.listen, &self.credentials);
+        let (version, credentials) = (env!("CARGO_PKG_VERSION"), &self.credentials);
         format!(
-            "streamer {version} listens on http://{listen} ({admin}): limit {limit}, lease {lease}, workers {workers}, \
-             store {}, connections {}; {credentials}",
-            self.shared.store.describe(),
-            self.max_connections
+            "streamer {version} listens on http://{listen} ({admin}): limit {limits}, lease {lease}, workers {workers}, \
+             store {}, connections {max_connections}; {credentials}",
+            store.describe(),
         )
     }
 
-    /// Serves until it is told to stop, and then at most `--grace`. Returns the exit code: 0, or what a second signal
-    /// makes it.
+    /// Serves until it is told to stop, and then at most `--grace`. Returns the exit code: 0, what a second signal makes it,
+    /// or 1 when not everything could be kept.
     pub fn run(self) -> u8 {
-        let Self { config, listener, sweeper, logger, .. } = self;
-        let [drain, grace] = [config.drain, config.grace].map(|time| Duration::from_millis(time.millis()));
-        let second = listener.run(drain, grace);
-        if let Some(signal) = second {
+        let Self { listener, waiting, shared, .. } = self;
+        if let Some(signal) = listener.run() {
             return 128 + signal;
         }
-        notice("stopped");
-        sweeper.thread().unpark();
-        if let Some((logger, thread)) = logger {
-            logger.stop();
-            join_for(thread, Duration::from_secs(1));
+        let kept = shared.site.store.stop(MOST_TO_KEEP);
+        match &kept {
+            Ok(()) => notice("stopped"),
+            Err(why) => notice(&format!("stopped, and what was answered last may be lost: {why}")),
         }
-        0
+        waiting.others.iter().for_each(|service| service.mailbox.stop());
+        waiting.reloader.mailbox.stop();
+        // But not for ever: a log that is not read must not keep the program.
+        waiting.logger.map(|logger| logger.stop(Duration::from_secs(1)));
+        u8::from(kept.is_err())
     }
+}
+
+/// Does what may wait for long, as for a file that is a FIFO to which nobody writes; unless a signal to stop comes first.
+fn unless_stopped<T: Send + 'static>(
+    signals: &Signals,
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    const TICK: Duration = Duration::from_millis(20);
+    let (result, done) = mpsc::channel();
+    let thread = thread::Builder::new().name("start".into()).spawn(move || result.send(work()));
+    thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+    loop {
+        match done.recv_timeout(TICK) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err("a panic, which is told above".to_owned().into());
+            }
+            Err(RecvTimeoutError::Timeout) if signals.say_stop() => {
+                return Err(StartError { said: "told to stop before it had begun".into(), code: 0 });
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+/// Starts all threads but the listener's. Returns what they share, and what wakes the listener.
+fn start_threads(
+    config: Config,
+    store: Arc<dyn Store>,
+    credentials: Credentials,
+    capacity: Capacity,
+    clock: &Clock,
+) -> io::Result<(Arc<Shared>, Waiting, WakeUps)> {
+    let (workers, has_operators) = (config.workers, config.admin.is_some());
+    let (observer, started) = (open::observer(&config), clock.clone().now(clock.micros()));
+    let site = Site::new(config, store, credentials, observer, workers + Station::COUNT, started);
+    let site = Arc::new(site);
+    let logger = logger::start(&site, io::stdout())?;
+    let (inboxes, mut wake_ups): (Vec<_>, Vec<_>) =
+        Shared::inboxes(workers, capacity.public, capacity.admin)?.into_iter().unzip();
+    let shared = Arc::new(Shared {
+        clock: clock.clone(),
+        inboxes: inboxes.into(),
+        log: logger.as_ref().map(|logger| Arc::clone(&logger.mailbox)),
+        working: AtomicUsize::new(workers + usize::from(has_operators)),
+        site,
+    });
+    let of_listener = wake_ups.remove(shared.number(Station::Listener));
+    wake_ups.truncate(shared.working.load(std::sync::atomic::Ordering::Relaxed));
+    for (number, wake_ups) in wake_ups.into_iter().enumerate() {
+        let worker = Worker::new(Arc::clone(&shared), number, wake_ups)?;
+        let name = if number < workers { format!("worker-{number}") } else { "operators".into() };
+        thread::Builder::new().name(name).spawn(move || worker.run())?;
+    }
+    let counting = Arc::clone(&shared);
+    let clock =
+        clock.start(move |stalled| counting.counters(Station::Clock).set(Counter::Stalled, stalled))?;
+    let others = [clock, sweeper::start(&shared)?];
+    let waiting = Waiting { logger, others, reloader: reloader::start(&shared)? };
+    Ok((shared, waiting, of_listener))
 }
 
 /// Chooses how notices are written, and gives the first.
 fn begin_notices(config: &Config) {
-    if config.log == LogFormat::Json {
-        notice::set_format(log::Format::Json);
-    }
-    if !config.endpoint.names_id() {
+    notice::set_format(config.log);
+    if !config.endpoint.names(Placeholder::Id) {
         notice("--endpoint has no {id}, so that it sends the players of all videos to one place");
     }
-}
-
-/// Waits for a thread, but not for ever: a log that is not read must not keep the program.
-fn join_for(thread: JoinHandle<()>, most: Duration) {
-    let until = Instant::now() + most;
-    while !thread.is_finished() && Instant::now() < until {
-        thread::sleep(Duration::from_millis(1));
-    }
-    if thread.is_finished() {
-        let _ = thread.join();
+    if let Some(admin) = config.admin.filter(|admin| !admin.ip().to_canonical().is_loopback()) {
+        let who = match config.credentials {
+            CredentialsKind::Open => "loopback alone (with --open nobody can prove to be an operator)",
+            CredentialsKind::Users(_) | CredentialsKind::Secret(_) => "loopback and for users marked admin",
+        };
+        notice(&format!(
+            "--admin {admin} can be reached from other machines: /healthz, /readyz and /metrics are for all of them, \
+             the page and whatever names users are for {who}"
+        ));
     }
 }

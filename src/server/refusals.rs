@@ -3,7 +3,8 @@
 //! The listener does this itself. So a flood of them costs the workers nothing, and they count among nothing: once the
 //! others have left there is room again, however many refused clients stay connected.
 //!
-//! *Invariant:* no more refused connections are open than there is an allowance for, and none for longer than [`LINGER`].
+//! *Invariant:* no more refused connections are open than there is an allowance for, and none for longer than
+//! [`LINGER`]. (Tested by `those_who_are_refused_keep_nobody_out`.)
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -12,12 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::logger::Logger;
-use super::shared::Newcomer;
-use crate::app::counters::{Counter, Counters};
+use super::shared::{Newcomer, Shared, Station};
+use crate::app::counters::{Counter, Lost};
 use crate::app::problem::Problem;
-use crate::app::{App, Source, Turn};
-use crate::time::Timestamp;
+use crate::app::{App, Requests, Side, Source};
 
 /// How long a refused connection stays open. A client whose request is still on its way would else be sent a reset, and
 /// never see the response.
@@ -27,13 +26,11 @@ const MAX_DRAIN: usize = 64 * 1024;
 
 /// Refuses, and remembers what is to be closed.
 pub struct Refusals {
+    shared: Arc<Shared>,
     app: App,
     clock: Clock,
-    turn: Turn,
+    requests: Requests,
     out: Vec<u8>,
-    /// The log, and which of its slots is the listener's.
-    logger: Option<(Arc<Logger>, usize)>,
-    counters: Arc<Counters>,
     /// What is still open, the oldest first, and when it is to be closed in microseconds of the clock.
     lingering: VecDeque<(TcpStream, u64)>,
     most: usize,
@@ -41,45 +38,45 @@ pub struct Refusals {
 
 impl Refusals {
     /// Keeps `most` connections open at most.
-    pub fn new(
-        app: App,
-        clock: Clock,
-        logger: Option<(Arc<Logger>, usize)>,
-        counters: Arc<Counters>,
-        most: usize,
-    ) -> Self {
-        let (turn, out, lingering) = (Turn::default(), Vec::new(), VecDeque::new());
-        Self { app, clock, turn, out, logger, counters, lingering, most: most.max(1) }
+    pub fn new(shared: Arc<Shared>, most: usize) -> Self {
+        let app = App::new(Arc::clone(&shared.site), shared.number(Station::Listener), Side::Public);
+        let (clock, requests, out, lingering) =
+            (shared.clock.clone(), Requests::default(), Vec::new(), VecDeque::new());
+        Self { shared, app, clock, requests, out, lingering, most: most.max(1) }
+    }
+
+    /// Begins a turn, and lets go of credentials that hold no more; returns the steady clock in microseconds.
+    pub fn begin(&mut self) -> u64 {
+        let micros = self.clock.micros();
+        self.app.begin(self.clock.now(micros), micros);
+        micros
     }
 
     /// Tells a client that there is no room.
     pub fn refuse(&mut self, newcomer: Newcomer) {
         let Newcomer { mut stream, peer, side } = newcomer;
-        let micros = self.clock.micros();
-        self.app.begin(self.clock.now(micros), micros);
-        let source = Source { side, peer, arrived: micros };
-        let exchange = self.app.refuse(source, Problem::NoCapacity, None, &mut self.turn);
-        self.app.encode(&exchange, micros, &self.turn, None, &mut self.out);
-        self.counters.bump(Counter::TurnedAway, 0);
+        let micros = self.begin();
+        self.app.side = side;
+        let counters = self.shared.counters(Station::Listener);
+        let source = Source { peer, arrived: micros };
+        let exchange = self.app.refuse(source, Problem::NoCapacity, None, &mut self.requests);
+        self.app.encode(&exchange, micros, &self.requests, &mut self.out);
+        counters.bump(Counter::TurnedAway, 0);
         // The socket is new and takes that much. If the client has gone already, there is nothing to be done about it.
         if let Ok(sent) = stream.write(&self.out) {
-            self.counters.add(Counter::Sent, 0, sent as u64);
+            counters.add(Counter::Sent, 0, sent as u64);
         }
         let _ = stream.shutdown(Shutdown::Write);
-        if let Some((logger, slot)) = &self.logger {
-            logger.take(*slot, &mut self.app.lines, &self.counters);
+        if let Some(log) = &self.shared.log {
+            let lost = log.leave(|lines| lines.take(&mut self.app.lines));
+            counters.add(Counter::LinesLost, Lost::Slow as usize, lost);
         }
-        self.turn.clear();
+        self.requests.clear();
         self.out.clear();
         if self.lingering.len() == self.most {
             self.close_oldest();
         }
         self.lingering.push_back((stream, micros + LINGER.as_micros() as u64));
-    }
-
-    /// The steady clock.
-    pub fn now(&mut self) -> Timestamp {
-        self.clock.now(self.clock.micros()).steady
     }
 
     /// Closes what has lingered long enough; returns in how long there is more to close.
@@ -102,6 +99,6 @@ impl Refusals {
         {
             drained += read;
         }
-        self.counters.bump(Counter::Closed, 0);
+        self.shared.counters(Station::Listener).bump(Counter::Closed, 0);
     }
 }

@@ -1,145 +1,100 @@
-//! What the threads share: the store, the credentials, the inboxes and a few flags.
+//! What the threads share, and how they reach each other: each has a number.
 //!
-//! *Invariant:* a lock here is taken per connection or per signal, never per request.
+//! *Invariant:* a lock here is taken once a connection or once a turn, and held for a few stores. (Not tested.)
 
 use core::net::SocketAddr;
-use std::borrow::Cow;
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+    AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Wake;
 
-use super::mailbox::{Mailbox, WakeUps};
-use crate::app::auth::Credentials;
-use crate::app::{Readiness, Settings, Side, View};
-use crate::store::Store;
+use super::clock::Clock;
+use super::logger::LogLines;
+use crate::app::Side;
+use crate::app::counters::Counters;
+use crate::app::site::Site;
+use crate::sync::{Mailbox, lock};
+use crate::time::Timestamp;
 
-/// How many connections there may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Capacity {
-    /// Of clients.
-    pub public: usize,
-    /// Of operators, who want in when all is full.
-    pub admin: usize,
-    /// Of clients who are being told that there is no room.
-    pub refused: usize,
+/// The threads behind the workers, in the order of their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Station {
+    /// The worker of the admin listener.
+    Operators,
+    Listener,
+    /// Frees what has run out.
+    Sweeper,
+    Logger,
+    Reloader,
+    /// Keeps the clock from standing still.
+    Clock,
 }
 
-/// What became of the readings of the credentials after the first.
-#[derive(Default)]
-pub struct Reloads {
-    pub taken: AtomicU64,
-    pub refused: AtomicU64,
-    /// Whether the last one was refused.
-    pub failing: AtomicBool,
-}
+impl Station {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+    /// How many of them have an inbox: the first.
+    const WITH_INBOX: usize = 2;
 
-impl Reloads {
-    /// Counts a reading.
-    pub fn count(&self, taken: bool) {
-        let counter = if taken { &self.taken } else { &self.refused };
-        counter.fetch_add(1, Relaxed);
-        self.failing.store(!taken, Relaxed);
+    /// The number of this thread where there are so many workers.
+    pub fn number(self, workers: usize) -> usize {
+        workers + self as usize
     }
 }
 
-/// How far the server's life has come. It never goes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Requests are welcome.
-    Serving,
-    /// It has been told to stop: `/readyz` says so, and new connections are still taken.
-    Draining,
-    /// No new clients are taken, and idle connections are closed.
-    Stopping,
-    /// No client is connected any more.
-    Stopped,
-}
-
-/// What every thread may ask.
 pub struct Shared {
-    pub store: Arc<dyn Store>,
-    pub settings: Arc<Settings>,
-    /// Who puts the operators' pages together.
-    pub observer: Questions,
-    /// The credentials that are taken, and which reading of the files they come from.
-    credentials: Mutex<(usize, Arc<Credentials>)>,
-    /// The number of the reading that is in force.
-    pub credentials_version: AtomicUsize,
-    pub reloads: Reloads,
-    /// How far the server's life has come: a [`Stage`].
-    stage: AtomicU8,
-    /// How many connections each [`Side`] has, those dealt to a worker and not yet taken up among them.
-    pub open: [AtomicUsize; 2],
-    /// How many connections each [`Side`] may have.
-    pub most: [usize; 2],
-    /// Connections for which the workers have found no room.
-    pub turned_away: Mailbox<Newcomer>,
-    /// How many workers are still at work.
+    pub site: Arc<Site>,
+    /// To be cloned by each thread.
+    pub clock: Clock,
+    /// By the number of the thread that reads them.
+    pub inboxes: Box<[Arc<Inbox>]>,
+    /// What is to be logged, if anything is.
+    pub log: Option<Arc<Mailbox<LogLines>>>,
+    /// How many workers are still at work, that of the operators among them.
     pub working: AtomicUsize,
 }
 
 impl Shared {
-    /// Nothing has happened yet.
-    pub fn new(
-        store: Arc<dyn Store>,
-        settings: Arc<Settings>,
-        observer: Questions,
-        credentials: Credentials,
-        capacity: Capacity,
-        turned_away: Mailbox<Newcomer>,
+    /// The number of a thread.
+    pub fn number(&self, station: Station) -> usize {
+        station.number(self.site.config.workers)
+    }
+
+    pub fn counters(&self, station: Station) -> &Counters {
+        &self.site.counters[self.number(station)]
+    }
+
+    /// Where a thread is reached.
+    pub fn inbox(&self, station: Station) -> &Inbox {
+        &self.inboxes[self.number(station)]
+    }
+
+    /// Those of the workers of players.
+    pub fn players(&self) -> &[Arc<Inbox>] {
+        &self.inboxes[..self.site.config.workers]
+    }
+
+    /// Wakes all that wait in a poller.
+    pub fn wake_all(&self) {
+        self.inboxes.iter().for_each(|inbox| inbox.wake_owner());
+    }
+
+    /// The inboxes, each with what becomes readable when its owner is to wake up. The workers share `most` connections, that
+    /// of the operators has as many as it likes.
+    pub fn inboxes(
         workers: usize,
-    ) -> Self {
-        Self {
-            store,
-            settings,
-            observer,
-            credentials: Mutex::new((0, Arc::new(credentials))),
-            credentials_version: AtomicUsize::new(0),
-            reloads: Reloads::default(),
-            stage: AtomicU8::new(Stage::Serving as u8),
-            open: Default::default(),
-            most: [capacity.public, capacity.admin],
-            turned_away,
-            working: AtomicUsize::new(workers),
-        }
-    }
-
-    /// Notes how far the server's life has come.
-    pub fn reach(&self, stage: Stage) {
-        self.stage.fetch_max(stage as u8, Relaxed);
-    }
-
-    /// Whether the server's life has come so far.
-    pub fn has_reached(&self, stage: Stage) -> bool {
-        self.stage.load(Relaxed) >= stage as u8
-    }
-
-    /// The credentials that are taken, and which reading of the files they come from.
-    pub fn credentials(&self) -> (usize, Arc<Credentials>) {
-        let current = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        (current.0, Arc::clone(&current.1))
-    }
-
-    /// Replaces the credentials, from the next turn of each worker on. Returns the old ones.
-    pub fn set_credentials(&self, credentials: Credentials) -> Arc<Credentials> {
-        let mut current = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = current.0 + 1;
-        let (_, old) = std::mem::replace(&mut *current, (version, Arc::new(credentials)));
-        self.credentials_version.store(version, Relaxed);
-        old
-    }
-}
-
-impl Readiness for Shared {
-    fn trouble(&self) -> Option<Cow<'static, str>> {
-        if self.has_reached(Stage::Draining) {
-            return Some("The server is stopping; try another one.".into());
-        }
-        self.store.trouble().map(Cow::from)
+        most: usize,
+        of_operators: usize,
+    ) -> io::Result<Vec<(Arc<Inbox>, WakeUps)>> {
+        let share = |number| most / workers + usize::from(number < most % workers);
+        let most = |number| if number < workers { share(number) } else { of_operators };
+        let made = (0..workers + Station::WITH_INBOX).map(|number| Inbox::new(most(number)));
+        made.map(|made| made.map(|(inbox, wake_ups)| (Arc::new(inbox), wake_ups))).collect()
     }
 }
 
@@ -150,111 +105,101 @@ pub struct Newcomer {
     pub side: Side,
 }
 
-/// Something for a worker to do.
-pub enum Message {
-    /// Serve this connection.
-    Serve(Newcomer),
-    /// Serve it in place of the one that has been idle longest of all workers'. So many workers have passed it on.
-    MakeRoom(Newcomer, usize),
-    /// Close the longest idle connection: there are no more descriptors.
-    Reclaim,
-    /// The request that is parked under this ticket can be answered, with this page if it could be put together.
-    Observed { ticket: u32, page: Option<Arc<[u8]>> },
-}
-
-/// How a worker is reached.
+/// How a thread that waits in its poller is reached, and what it says of itself.
 pub struct Inbox {
-    messages: Mailbox<Message>,
-    /// How many messages the worker has not done yet.
+    newcomers: Mutex<Vec<Newcomer>>,
+    /// How many of them have not been taken up yet.
     pending: AtomicUsize,
-    /// Since when the longest idle of the worker's connections of each [`Side`] is idle, in milliseconds of steady time;
-    /// `u64::MAX` when none is.
-    pub idle_since: [AtomicU64; 2],
-    /// How many of the worker's connections hold a buffer.
+    /// Whether it is to close a connection, because there are no more descriptors.
+    pub reclaim: AtomicBool,
+    /// A byte in it wakes the owner.
+    waker: UnixStream,
+    /// How many connections it may have.
+    pub most: usize,
+    /// How many it has, those dealt to it and not yet taken up among them.
+    pub open: AtomicUsize,
+    /// From when on one of them gives way to a newcomer, in milliseconds of steady time; `u64::MAX` for none.
+    pub gives_way_at: AtomicU64,
+    /// How many of its connections hold a buffer.
     pub holding: AtomicUsize,
     /// How many did at most since the sweeper last looked.
     pub held: AtomicUsize,
-    /// How many of the worker's turns wait for the store.
-    pub parked: AtomicUsize,
 }
 
 impl Inbox {
-    /// An inbox, and what becomes readable when its worker is to wake up.
-    pub fn new() -> std::io::Result<(Self, WakeUps)> {
-        let (messages, wake_ups) = Mailbox::new()?;
-        let idle_since = [u64::MAX; 2].map(AtomicU64::new);
-        let [pending, holding, held, parked] = Default::default();
-        Ok((Self { messages, pending, idle_since, holding, held, parked }, wake_ups))
+    fn new(most: usize) -> io::Result<(Self, WakeUps)> {
+        let (waker, wake_ups) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        wake_ups.set_nonblocking(true)?;
+        let [pending, open, holding, held] = Default::default();
+        let (newcomers, gives_way_at) = (Mutex::default(), AtomicU64::new(u64::MAX));
+        let reclaim = AtomicBool::new(false);
+        let inbox = Self { newcomers, pending, reclaim, waker, most, open, gives_way_at, holding, held };
+        Ok((inbox, WakeUps(wake_ups)))
     }
 
-    /// Leaves a message.
-    pub fn leave(&self, message: Message) {
+    pub fn leave(&self, newcomer: Newcomer) {
         self.pending.fetch_add(1, Relaxed);
-        self.messages.leave(message);
+        let mut newcomers = lock(&self.newcomers);
+        newcomers.push(newcomer);
+        let first = newcomers.len() == 1;
+        drop(newcomers);
+        // For those before, the owner has been woken already.
+        if first {
+            self.wake_owner();
+        }
     }
 
-    /// Takes everything out.
-    pub fn take(&self) -> Vec<Message> {
-        self.messages.take()
+    pub fn take(&self) -> Vec<Newcomer> {
+        std::mem::take(&mut *lock(&self.newcomers))
     }
 
-    /// So many messages are done.
-    pub fn done(&self, messages: usize) {
-        self.pending.fetch_sub(messages, Release);
+    /// So many have been taken up.
+    pub fn done(&self, newcomers: usize) {
+        self.pending.fetch_sub(newcomers, Release);
     }
 
-    /// Wakes the worker.
-    pub fn wake_worker(&self) {
-        self.messages.wake();
+    /// Wakes the owner. If its wake-ups are full, it will wake up anyway.
+    pub fn wake_owner(&self) {
+        let _ = (&self.waker).write(&[0]);
     }
 
-    /// A worker that has not done all its messages. What it serves may be idle without having been said to be.
-    pub fn busy(inboxes: &[Arc<Self>]) -> Option<&Self> {
-        inboxes.iter().map(|inbox| &**inbox).find(|inbox| inbox.pending.load(Acquire) > 0)
+    /// Whether there is room for one more connection.
+    pub fn has_room(&self) -> bool {
+        self.open.load(Relaxed) < self.most
     }
 
-    /// Which worker has the connection of this side that has been idle longest, and since when, as they last said.
-    pub fn longest_idle(inboxes: &[Arc<Self>], side: Side) -> Option<(&Self, u64)> {
-        let idle = inboxes.iter().map(|inbox| (&**inbox, inbox.idle_since[side as usize].load(Relaxed)));
-        idle.filter(|(_, since)| *since != u64::MAX).min_by_key(|(_, since)| *since)
+    /// Whether a connection gives way to a newcomer; or may, since the owner has not taken up all that it was dealt.
+    pub fn gives_way(&self, now: Timestamp) -> bool {
+        // Looked at first: one that becomes idle meanwhile is found either way.
+        let is_busy = self.pending.load(Acquire) > 0;
+        is_busy || self.gives_way_at.load(Relaxed) <= now.millis()
     }
 }
 
 /// So that a store's threads can wake the worker through a [`std::task::Waker`].
 impl Wake for Inbox {
     fn wake(self: Arc<Self>) {
-        self.wake_worker();
+        self.wake_owner();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.wake_worker();
+        self.wake_owner();
     }
 }
 
-/// How many questions may wait.
-const MAX_QUESTIONS: usize = 64;
+/// An owner's end: what becomes readable when it is to wake up.
+pub struct WakeUps(UnixStream);
 
-/// What a worker asks the observer.
-pub struct Question {
-    pub view: View,
-    /// Under which ticket the worker has parked the request.
-    pub ticket: u32,
-    /// That worker's inbox.
-    pub inbox: Arc<Inbox>,
+impl WakeUps {
+    /// Forgets the wake-ups so far; to be called before looking for what they were.
+    pub fn clear(&mut self) {
+        while matches!(self.0.read(&mut [0; 64]), Ok(1..)) {}
+    }
 }
 
-/// Where questions are asked.
-pub struct Questions(SyncSender<Question>);
-
-impl Questions {
-    /// Where questions are asked, and where the observer finds them.
-    pub fn new() -> (Self, Receiver<Question>) {
-        let (questions, asked) = sync_channel(MAX_QUESTIONS);
-        (Self(questions), asked)
-    }
-
-    /// Asks; false if too many questions wait already.
-    pub fn ask(&self, question: Question) -> bool {
-        self.0.try_send(question).is_ok()
+impl AsFd for WakeUps {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

@@ -1,7 +1,7 @@
 //! Things in numbered slots, and handles to them.
 //!
-//! *Invariant:* a handle names one thing for good. A slot is used again, but its generation tells the things apart, so a
-//! handle whose thing has gone finds nothing.
+//! *Invariant:* a handle names one thing for good. A slot is used again, but its generation tells the things apart,
+//! so a handle whose thing has gone finds nothing. (Tested by `a_stale_handle_names_nothing`.)
 
 /// Names a thing in a [`Slab`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,6 @@ pub struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// No slot at all.
     pub fn new() -> Self {
         Self { slots: Vec::new(), free: Vec::new() }
     }
@@ -50,7 +49,6 @@ impl<T> Slab<T> {
         Handle { slot, generation: *generation }
     }
 
-    /// Takes a thing out.
     pub fn remove(&mut self, handle: Handle) -> Option<T> {
         let (generation, place) = self.slots.get_mut(handle.slot())?;
         if *generation != handle.generation {

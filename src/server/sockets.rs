@@ -1,13 +1,13 @@
 //! The listening sockets, and how many connections there may be.
 //!
-//! *Invariant:* an address that cannot be bound is an error that names its flag and says what to do.
+//! *Invariant:* an address that cannot be bound is an error that names its flag and says what to do. (Tested by
+//! `an_address_that_is_taken_exits_1`.)
 
 use core::net::{Ipv6Addr, SocketAddr};
 use std::io;
 use std::net::TcpListener;
 
 use super::notice;
-use super::shared::Capacity;
 use crate::config::Config;
 use crate::sys;
 
@@ -53,6 +53,16 @@ pub fn bind(address: SocketAddr, flag: &str) -> Result<Vec<TcpListener>, String>
 fn lacks_ipv6(error: &io::Error) -> bool {
     const EAFNOSUPPORT: i32 = if cfg!(target_os = "linux") { 97 } else { 47 };
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    pub public: usize,
+    /// Of operators, who want in when all is full.
+    pub admin: usize,
+    /// Of clients who are being told that there is no room.
+    pub refused: usize,
 }
 
 /// `--max-connections`, or what the system has descriptors for.

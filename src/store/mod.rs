@@ -1,59 +1,65 @@
 //! Where accounts are kept. One interface, so that the cost of durability or of distance is paid once a turn.
 //!
 //! ```text
-//!             submit(batch)          memory                 Done: carried out at once
-//! worker ────────────────▶ Session ─┤
-//!    ▲                               journal, redis         Parked: the disk or the network has to answer first
-//!    └── complete() ◀── a socket is ready, the waker was used, or a deadline has come
+//!             submit(batch)         memory                 carries it out at once
+//! worker ───────────────▶ Session ─┤
+//!    │                             journal, redis         mark the entries that wait for the disk or the network
+//!    │◀── complete() ─ ticket ◀────┘
+//!    └── resume(batch) ──────────▶ Session                fills in what has come meanwhile
 //! ```
 //!
-//! A [`Store`] is shared by all threads. Each worker has a [`Session`] of its own, with its own sockets, files and hints,
-//! so that workers do not wait for each other.
+//! A [`Store`] is shared by all threads. Each worker has a [`Session`] of its own, with its own sockets, so that
+//! workers do not wait for each other. The batch stays with the worker, which alone knows until when it is worth waiting:
+//! what it has given up is answered, and a session that comes to it later finds nothing.
 //!
 //! A batch through the store in memory, at a time of our own choice:
 //!
 //! ```
 //! use streamer::store::memory::Memory;
 //! use streamer::streams::account::Policy;
-//! use streamer::streams::batch::{Action, Batch, Command, Replace, Verdict};
+//! use streamer::streams::batch::{Action, Batch, Command, Verdict};
 //! use streamer::time::{Millis, Timestamp};
 //!
 //! let lease = Millis::from_secs(90);
-//! let store = Memory::new(Policy { lease, ..Policy::default() });
+//! let store = Memory::new(Policy::new(lease));
 //! let mut batch = Batch::default();
 //! for id in ["a", "b", "c", "d"] {
 //!     let (user, key) = (batch.arena.add(b"alice"), batch.arena.add(id.as_bytes()));
-//!     let action = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
-//!     batch.push(Command { user, key, limit: 3, action });
+//!     batch.push(Command::new(user, key, 3, Action::start()));
 //! }
 //! store.execute(Timestamp::from_millis(1_000), &mut batch);
 //! let verdicts = batch.entries.iter().map(|entry| entry.outcome.verdict);
 //! assert!(verdicts.eq([Verdict::Started, Verdict::Started, Verdict::Started, Verdict::Full]));
 //! ```
 //!
-//! *Invariant:* a store knows streams and time; it never sees a request, a response or a client's socket.
+//! *Invariant:* a store knows streams and time; it never sees a request, a response or a client's socket. (Tested
+//! by `arrows_point_down_only`.)
 
+#[cfg(feature = "journal")]
 pub mod journal;
 pub mod memory;
+#[cfg(feature = "redis")]
 pub mod redis;
 
-use std::borrow::Cow;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
-use crate::streams::batch::Batch;
-use crate::time::Timestamp;
+use crate::measures::Measure;
+use crate::poller::Registry;
+use crate::streams::account::Policy;
+use crate::streams::batch::{Batch, StreamEnd};
+use crate::time::{Millis, Timestamp};
 
 /// The contract of every store.
 ///
 /// - Commands of one user are carried out in the order of the batch. Those of different users may be reordered.
 /// - Each command is atomic, although other workers and other instances may work on the same user at the same time: of
 ///   N parallel starts exactly as many as the limit allows succeed.
-/// - When a batch is given back, every outcome in it holds, durably if the store promises that. An outcome that could
-///   not be had is left [`Unavailable`](crate::streams::batch::Verdict::Unavailable): the change may or may not have
-///   been made, and repeating it is safe.
+/// - The outcome of an entry that waits no longer holds, durably if the store promises that. One that could not be had
+///   is left [`Unavailable`](crate::streams::batch::Verdict::Unavailable): the change may or may not have been made, and
+///   repeating it is safe.
 pub trait Store: Send + Sync {
     /// A session for one worker. `waker` wakes that worker from any thread, so that it calls [`Session::complete`].
     ///
@@ -61,6 +67,16 @@ pub trait Store: Send + Sync {
     ///
     /// When the system lacks what the session needs: descriptors, files, threads.
     fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>>;
+
+    /// How long a command may wait for this store; what has waited longer is given up.
+    fn patience(&self) -> Millis {
+        Millis::from_secs(10)
+    }
+
+    /// The rules by which what it cannot carry out is answered as if there were room; None: it is answered 503.
+    fn lenient(&self) -> Option<Policy> {
+        None
+    }
 
     /// Frees some of what has expired untouched: a bounded piece of work, the next one at each call.
     fn sweep(&self, now: Timestamp) -> Swept;
@@ -79,6 +95,15 @@ pub trait Store: Send + Sync {
         self.trouble().is_none()
     }
 
+    /// Ends what it has begun, and waits so long at most. No session is in use any more.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what was answered and could not be kept.
+    fn stop(&self, _most: Duration) -> Result<(), String> {
+        Ok(())
+    }
+
     /// What it is, for the greeting: `memory`, `dir:/var/lib/streamer`, an address without its password.
     fn describe(&self) -> String;
 
@@ -88,128 +113,36 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// One worker's way to a store. It bounds how much it has waiting: what is too much is left unavailable at once.
+/// The worker's number for a batch of which something waits.
+pub type Ticket = u64;
+
+/// One worker's way to a store. A session never blocks, and bounds how much it has under way: what is too much is left
+/// [`Unavailable`](crate::streams::batch::Verdict::Unavailable) at once.
 pub trait Session: Send {
-    /// Carries a turn's commands out. A session never blocks: a batch that has to wait is taken out of `batch`, which is
-    /// left empty, and comes back from [`Session::complete`] with its ticket.
-    fn submit(&mut self, now: Timestamp, batch: &mut Batch, registry: &mut dyn Registry) -> Submitted;
+    /// Carries a turn's commands out, or begins to. An entry that [waits](crate::streams::batch::Entry::waits) has no
+    /// outcome yet that may be told; those of other users may be told at once.
+    fn submit(&mut self, now: Timestamp, ticket: Ticket, batch: &mut Batch, registry: &mut Registry);
 
     /// A source that is watched under `key` is ready, or was: it may be told too often, never too seldom.
-    fn ready(&mut self, _now: Timestamp, _key: u32, _registry: &mut dyn Registry) {}
+    fn ready(&mut self, _now: Timestamp, _key: u32, _registry: &mut Registry) {}
 
-    /// A parked batch that is done, in any order; what is late is given up, and comes back with what it has. Called
-    /// until there is none: after `ready`, after the waker was used, and at the deadline.
-    ///
-    /// A batch may come as often as a part of it is done. While some of it is [awaited](Batch::awaited), it goes back by
-    /// [`Session::take_back`] before the session is asked anything else.
-    fn complete(&mut self, _now: Timestamp, _registry: &mut dyn Registry) -> Option<Batch> {
+    /// The ticket of a batch of which there is something new, in any order: it is to be given to [`Session::resume`].
+    /// Called until there is none, once a turn. A ticket that the worker has given up is skipped.
+    fn complete(&mut self, _now: Timestamp, _registry: &mut Registry) -> Option<Ticket> {
         None
     }
 
-    /// Takes a batch back of which [`Session::complete`] has shown a part.
-    fn take_back(&mut self, _batch: Batch) {}
-
-    /// The ticket of a batch that was [`Submitted::Pending`], and whether its changes are kept. Called as
-    /// [`Session::complete`] is.
-    fn kept(&mut self) -> Option<(u32, bool)> {
-        None
-    }
-
-    /// By when [`Session::complete`] is to be called though nothing has become ready.
-    fn deadline(&self) -> Option<Timestamp> {
-        None
-    }
-}
-
-/// What became of a batch that was submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    /// It is carried out, every outcome filled in.
-    Done,
-    /// It has to wait, and the session has it now.
-    Parked,
-    /// It is carried out, every outcome filled in, and the batch is where it was. But the engine has not kept it yet:
-    /// outcomes with [`Change::State`](crate::streams::batch::Change) may be told to clients only after [`Session::kept`] has
-    /// given the batch's ticket.
-    Pending,
-}
-
-/// What a session waits for on a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// Bytes to read, or the end.
-    Read,
-    /// Space to write.
-    Write,
-    /// Both.
-    ReadWrite,
-}
-
-/// The worker's poller, as a session sees it. As with [`Session::ready`], readiness is only a hint.
-pub trait Registry {
-    /// From now on tells when `source` is ready, under `key`; a source that is watched already changes its interest.
-    /// What was ready before is told, too.
-    ///
-    /// # Errors
-    ///
-    /// Those of the poller's system call.
-    fn watch(&mut self, source: BorrowedFd<'_>, key: u32, interest: Interest) -> io::Result<()>;
-
-    /// Tells no more of `source`. To be called before it is closed.
-    fn unwatch(&mut self, source: BorrowedFd<'_>);
-}
-
-/// Something that a store counts or measures, as Prometheus has it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Measure {
-    /// The family's name: `streamer_store_retries_total`. Measures of one family follow each other.
-    pub family: &'static str,
-    /// What the family says, in one sentence.
-    pub help: &'static str,
-    /// One label, if the family has one.
-    pub label: Option<(&'static str, Cow<'static, str>)>,
-    /// The number, or the distribution.
-    pub value: Value,
-}
-
-impl Measure {
-    /// The only measure of its family.
-    pub fn single(family: &'static str, help: &'static str, value: Value) -> Self {
-        Self { family, help, label: None, value }
-    }
-}
-
-/// What a measure says.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A number that only goes up.
-    Counter(u64),
-    /// A number that goes up and down.
-    Gauge(u64),
-    /// How long something took, in microseconds.
-    Histogram {
-        /// The upper bounds of the buckets.
-        bounds: &'static [u64],
-        /// How many there are in each bucket alone; the last one takes all that is longer.
-        counts: Vec<u64>,
-        /// All of them together.
-        sum: u64,
-    },
-}
-
-/// The bucket of a histogram with these bounds that a time falls into.
-#[inline]
-pub fn bucket(bounds: &[u64], micros: u64) -> usize {
-    bounds.iter().position(|&bound| micros <= bound).unwrap_or(bounds.len())
+    /// Fills in what has come for the entries that wait, and goes on with those that still do.
+    fn resume(&mut self, _now: Timestamp, _ticket: Ticket, _batch: &mut Batch, _registry: &mut Registry) {}
 }
 
 /// What one visit of the sweeper did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// How many visits make one round of all users.
     pub visits: u32,
-    /// How many leases were found to have run out.
-    pub expired: u32,
+    /// The streams whose lease was found to have run out.
+    pub ends: Vec<StreamEnd>,
 }
 
 /// How many numbers of playing streams are told apart: 0 to 7, and 8 or more.
@@ -218,9 +151,7 @@ pub const PLAYING_KINDS: usize = 9;
 /// What a store holds at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Streams that play.
     pub playing: u64,
-    /// Streams that are paused.
     pub paused: u64,
     /// Users by how many streams they play: 0 (paused or ended ones only) to 7, and 8 or more.
     pub users: [u64; PLAYING_KINDS],

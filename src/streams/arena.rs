@@ -4,7 +4,7 @@
 //! and a [`Word`] is eight bytes that can be copied.
 //!
 //! *Invariant:* a word is only good for the arena that made it. The type parameter says which that is, so that the
-//! compiler refuses a word of one arena to another.
+//! compiler refuses a word of one arena to another. (Not tested.)
 
 use std::marker::PhantomData;
 
@@ -31,12 +31,10 @@ pub struct Arena<A> {
 }
 
 impl<A: Copy> Arena<A> {
-    /// The bytes of `word`.
     pub fn get(&self, word: Word<A>) -> &[u8] {
         &self.bytes[word.start as usize..word.end as usize]
     }
 
-    /// Copies `bytes` in.
     pub fn add(&mut self, bytes: &[u8]) -> Word<A> {
         let mark = self.mark();
         self.bytes.extend_from_slice(bytes);

@@ -6,11 +6,11 @@
 //!
 //! What commands name lies in one arena ([`Asked`]), what outcomes name in another ([`Found`]), and the compiler keeps
 //! their words apart.
-//!
-//! *Invariant:* a command is only data: what it means is decided in `account`, and who sent it in `app`.
 
 use super::arena::{Arena, Word, clear};
+use super::limits::Limits;
 use super::position::Position;
+use crate::codec::labelled;
 use crate::time::Millis;
 
 /// Splits a stream's key into its id and its device. Neither may hold a control character, so NUL keeps them apart.
@@ -32,14 +32,44 @@ pub struct Found;
 /// What a user asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Command {
-    /// Who asks.
     pub user: Word<Asked>,
     /// The stream it is about: its id or, with a device, `id NUL device`. Empty when it is about all.
     pub key: Word<Asked>,
     /// How many streams this user may play at once.
-    pub limit: u32,
-    /// What to do.
+    pub limits: Limits<Word<Asked>>,
+    /// The classes of a stream that it starts: `mobile,live`.
+    pub classes: Word<Asked>,
+    /// Whether the client named classes, or none on purpose: a question without goes by those of a stream that is there.
+    pub names_classes: bool,
+    /// The generation of a stream that it starts: random, drawn once for a command however often it is tried.
+    pub generation: u64,
+    /// The generations that are meant, each as 16 hexadecimal digits between quotes, whatever stands between them. Empty
+    /// for any.
+    pub if_match: Word<Asked>,
     pub action: Action,
+}
+
+impl Command {
+    /// A command about no class and any generation.
+    pub fn new(
+        user: Word<Asked>,
+        key: Word<Asked>,
+        limits: impl Into<Limits<Word<Asked>>>,
+        action: Action,
+    ) -> Self {
+        let (classes, if_match) = Default::default();
+        let (limits, names_classes, generation) = (limits.into(), false, 0);
+        Self { user, key, limits, classes, names_classes, generation, if_match, action }
+    }
+
+    /// Whether a stream that is there keeps its classes and its generation, whatever the command names.
+    pub fn keeps(&self) -> bool {
+        match self.action {
+            Action::Beat { .. } | Action::Gate { .. } => true,
+            Action::Look => !self.names_classes,
+            _ => false,
+        }
+    }
 }
 
 /// The calls of the contract.
@@ -72,7 +102,6 @@ pub enum Action {
         /// Whether this device is to play nothing else.
         switch: bool,
     },
-    /// Ends the stream.
     End,
     /// The operator ends the stream or, without a key, every stream of the user.
     Evict {
@@ -89,6 +118,20 @@ pub enum Action {
 }
 
 impl Action {
+    /// A start as plain as there is.
+    pub const fn start() -> Self {
+        Self::Start { position: None, replace: Replace::ByPolicy, switch: false }
+    }
+
+    /// A heartbeat that says nothing else.
+    pub const fn beat() -> Self {
+        Self::Beat { position: None, playing: None }
+    }
+
+    pub const fn pause() -> Self {
+        Self::Beat { position: None, playing: Some(false) }
+    }
+
     /// Who is to give way, if it is a start of any kind.
     pub fn replaces(self) -> Option<Replace> {
         match self {
@@ -128,25 +171,17 @@ pub enum Verdict {
     Renewed,
     /// The stream ended, or all of them.
     Ended,
-    /// No such stream.
     Unknown,
     /// The stream was ended on purpose less than one lease ago.
-    Gone(Why),
+    Gone(Ending),
     /// The user plays as many streams as the limit allows.
     Full,
     /// The operator keeps the user out.
     Held,
-}
-
-/// Why a stream was ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// By a DELETE of the user.
-    Stopped,
-    /// Another one, [`Outcome::other`], took its place.
-    Replaced,
-    /// By the operator, whose message is [`Outcome::other`].
-    Operator,
+    /// The stream is there, in another generation than is meant.
+    Outdated,
+    /// The user has nothing here, and there are as many users as there may be.
+    NoRoom,
 }
 
 /// What a command did to the account.
@@ -165,7 +200,6 @@ pub enum Change {
 /// What a command did, with all that a response needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outcome {
-    /// What became of it.
     pub verdict: Verdict,
     /// What has to be kept.
     pub change: Change,
@@ -181,12 +215,27 @@ pub struct Outcome {
     /// In [`Findings::arena`], the stream that was replaced or that replaced this one, or the operator's message; empty
     /// when there is none.
     pub other: Word<Found>,
-    /// In [`Findings::streams`], the stream that was started or renewed, or all of the user's: for `List`, for what is
-    /// about all, and when the verdict is `Full`.
+    /// When the verdict is `Full` for want of room in a class, in which; or in which more play than its limit allows, because
+    /// the policy only reports.
+    pub class_full: Option<ClassFull>,
+    /// In [`Findings::streams`], the stream that was started, renewed or looked at, or all of the user's: for `List`, for
+    /// what is about all, and when the verdict is `Full`.
     pub streams: (u32, u32),
-    /// When the verdict is `Full`, until the first lease of a playing stream can run out; else until the end of a hold.
+    /// In [`Findings::ends`], what ended: by the command, or because its lease had run out before. A store that keeps an
+    /// account elsewhere finds the latter again until it has written it, and tells them then.
+    pub ends: (u32, u32),
+    /// When the verdict is `Full`, until the first lease of a playing stream, of that class, can run out; else until the end of a hold.
     /// Zero when there is neither.
     pub wait: Millis,
+}
+
+/// A class in which there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassFull {
+    /// Its place among the limits of classes.
+    pub at: u8,
+    /// How many of the user's streams that play carry it.
+    pub count: u16,
 }
 
 impl From<Verdict> for Outcome {
@@ -204,9 +253,46 @@ pub struct Notes {
     pub over_limit: bool,
     /// How many streams gave way to this one.
     pub replaced: u16,
-    /// How many leases were found to have run out. A store that keeps an account elsewhere finds the same ones again
-    /// until it has written it, and counts them then.
-    pub expired: u16,
+    /// When the verdict is `Unavailable`, why.
+    pub lack: Lack,
+    /// It was answered as if there were room, since nobody can count.
+    pub uncounted: bool,
+}
+
+/// Why a store has not carried a command out, in the one word that the log has for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lack {
+    /// There was no answer in time, or no room to wait for it.
+    #[default]
+    Late,
+    Away,
+    /// The engine has refused it.
+    Refused,
+    /// Its answer was lost, and nobody can tell whether it was carried out.
+    Unsure,
+    /// What is kept of the user cannot be read.
+    Unreadable,
+}
+
+labelled! {
+    /// How a stream ended.
+    pub enum Ending {
+        /// By a DELETE of the user.
+        Stopped = "stopped",
+        /// Another one, [`Outcome::other`], took its place.
+        Replaced = "replaced",
+        /// By the operator, whose message is [`Outcome::other`].
+        Operator = "operator",
+        /// Its lease ran out; a verdict never says so.
+        Expired = "expired",
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamEnd {
+    pub how: Ending,
+    /// From its start to its end.
+    pub lasted: Millis,
 }
 
 /// A stream as a response shows it.
@@ -214,12 +300,15 @@ pub struct Notes {
 pub struct StreamView {
     /// Its key, in [`Findings::arena`]; empty where the command's own key says it.
     pub key: Word<Found>,
-    /// Where it is.
+    /// Its classes, in [`Findings::arena`].
+    pub classes: Word<Found>,
     pub position: Position,
     /// Whether it plays, or is paused.
     pub playing: bool,
     /// Until its lease runs out.
     pub expires_in: Millis,
+    /// Which start of it this is.
+    pub generation: u64,
 }
 
 /// What outcomes point into.
@@ -229,55 +318,55 @@ pub struct Findings {
     pub arena: Arena<Found>,
     /// Lists of streams, one after the other.
     pub streams: Vec<StreamView>,
+    pub ends: Vec<StreamEnd>,
 }
 
 /// One command and its outcome.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// What was asked.
     pub command: Command,
-    /// What came of it.
     pub outcome: Outcome,
+    /// Whether an engine has still to carry it out, or to keep it: its outcome may not be told yet.
+    pub waits: bool,
 }
 
 /// A turn's commands, in order.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// The worker's number for the batch, to know it again when an engine gives it back. An engine leaves it as it is.
-    pub ticket: u32,
-    /// What the commands name.
     pub arena: Arena<Asked>,
     /// The commands and their outcomes.
     pub entries: Vec<Entry>,
-    /// What the outcomes name.
     pub findings: Findings,
-    /// Of each entry, whether it is still to be carried out. Empty once all are: only an engine that gives a batch back in
-    /// parts fills it.
-    pub awaited: Vec<bool>,
 }
 
 impl Batch {
     /// Adds a command; returns where its outcome will stand in `entries`.
     pub fn push(&mut self, command: Command) -> u32 {
-        self.entries.push(Entry { command, outcome: Outcome::default() });
+        self.entries.push(Entry { command, outcome: Outcome::default(), waits: false });
         self.entries.len() as u32 - 1
     }
 
-    /// Says of every command but questions that the store could not carry it out.
-    pub fn refuse_changes(&mut self) {
-        for entry in self.entries.iter_mut().filter(|entry| !entry.command.action.is_question()) {
-            entry.outcome = Outcome::default();
+    /// Whether an engine has still to carry something of it out, or to keep it.
+    pub fn waits(&self) -> bool {
+        self.entries.iter().any(|entry| entry.waits)
+    }
+
+    /// Says of every entry that waits that it could not be carried out, and waits no longer.
+    pub fn give_up(&mut self) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.waits) {
+            (entry.outcome, entry.waits) = (Outcome::default(), false);
         }
     }
 
-    /// Whether this entry is still to be carried out.
-    pub fn awaits(&self, entry: u32) -> bool {
-        self.awaited.get(entry as usize) == Some(&true)
+    /// The class without room, if that is what an entry lacks, and its limit.
+    pub fn class_full(&self, entry: &Entry) -> Option<(&[u8], u32)> {
+        let ClassFull { at, .. } = entry.outcome.class_full?;
+        entry.command.limits.of(&self.arena).of_classes().nth(at.into())
     }
 
-    /// Whether a command has done more than to renew a lease.
-    pub fn has_state_change(&self) -> bool {
-        self.entries.iter().any(|entry| entry.outcome.change == Change::State)
+    /// The ends that `outcome` tells.
+    pub fn ends(&self, outcome: &Outcome) -> &[StreamEnd] {
+        &self.findings.ends[outcome.ends.0 as usize..outcome.ends.1 as usize]
     }
 
     /// The streams that `outcome` lists.
@@ -291,5 +380,6 @@ impl Batch {
         clear(&mut self.entries);
         self.findings.arena.clear();
         clear(&mut self.findings.streams);
+        clear(&mut self.findings.ends);
     }
 }

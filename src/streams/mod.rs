@@ -7,33 +7,33 @@
 //! ```
 //! use streamer::streams::account::{Account, Policy};
 //! use streamer::streams::arena::Arena;
-//! use streamer::streams::batch::{Action, Command, Findings, Replace, Verdict};
+//! use streamer::streams::batch::{Action, Command, Findings, Verdict};
 //! use streamer::time::{Millis, Timestamp};
 //!
-//! let policy = Policy { lease: Millis::from_secs(90), ..Policy::default() };
+//! let policy = Policy::new(Millis::from_secs(90));
 //! let mut arena = Arena::default();
 //! let user = arena.add(b"alice");
 //! let (news, match_on_tv) = (arena.add(b"news"), arena.add(b"match\0tv"));
 //!
 //! let mut alice = Account::default();
 //! let mut apply = |secs: u64, key, action| {
-//!     let command = Command { user, key, limit: 1, action };
+//!     let command = Command::new(user, key, 1, action);
 //!     let now = Timestamp::from_millis(1000 * secs);
 //!     alice.apply(now, &policy, &command, &arena, &mut Findings::default())
 //! };
-//! let start = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
-//! assert_eq!(apply(0, news, start).verdict, Verdict::Started);
+//! assert_eq!(apply(0, news, Action::start()).verdict, Verdict::Started);
 //!
-//! let refused = apply(1, match_on_tv, start);
+//! let refused = apply(1, match_on_tv, Action::start());
 //! assert_eq!((refused.verdict, refused.count, refused.can_watch), (Verdict::Full, 1, false));
 //! assert_eq!(refused.wait, Millis::from_secs(89));
 //!
 //! // The lease of the news has run out: no heartbeat came.
-//! assert_eq!(apply(90, match_on_tv, start).verdict, Verdict::Started);
-//! assert_eq!(apply(91, news, Action::Beat { position: None, playing: None }).verdict, Verdict::Unknown);
+//! assert_eq!(apply(90, match_on_tv, Action::start()).verdict, Verdict::Started);
+//! assert_eq!(apply(91, news, Action::beat()).verdict, Verdict::Unknown);
 //! ```
 //!
-//! *Invariant:* nothing here reads a clock, takes a lock, or knows what HTTP is: `now` is an argument.
+//! *Invariant:* nothing here reads a clock, takes a lock, or knows what HTTP is: `now` is an argument. (Tested by
+//! `only_the_server_and_the_program_touch_the_world`.)
 
 /// The highest limit that a user, or all of them, can be given. 0 is one too: nothing starts.
 pub const MAX_LIMIT: u32 = 1000;
@@ -44,11 +44,13 @@ pub const MAX_DEVICE: usize = 64;
 
 pub mod name;
 
-pub mod inline_vec;
+pub mod few;
 
 pub mod arena;
 
 pub mod position;
+
+pub mod limits;
 
 pub mod account;
 

@@ -2,8 +2,6 @@
 //!
 //! A million users are a million names, most of them short. Kept in place they save a heap block each, and the
 //! cache miss of following a pointer to it.
-//!
-//! *Invariant:* a name never changes once it is made.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -16,10 +14,16 @@ const INLINE: usize = 22;
 ///
 /// It compares and hashes as the bytes it holds, so a map of names is asked with a `&[u8]`.
 #[derive(Clone)]
-pub struct Name(Repr);
+pub struct Name(Bytes);
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::from(&[][..])
+    }
+}
 
 #[derive(Clone)]
-enum Repr {
+enum Bytes {
     /// The first `len` bytes are the name.
     Inline {
         len: u8,
@@ -32,8 +36,8 @@ impl Name {
     /// The bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Repr::Boxed(bytes) => bytes,
+            Bytes::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Bytes::Boxed(bytes) => bytes,
         }
     }
 }
@@ -41,11 +45,11 @@ impl Name {
 impl From<&[u8]> for Name {
     fn from(name: &[u8]) -> Self {
         if name.len() > INLINE {
-            return Self(Repr::Boxed(name.into()));
+            return Self(Bytes::Boxed(name.into()));
         }
         let mut bytes = [0; INLINE];
         bytes[..name.len()].copy_from_slice(name);
-        Self(Repr::Inline { len: name.len() as u8, bytes })
+        Self(Bytes::Inline { len: name.len() as u8, bytes })
     }
 }
 

@@ -3,14 +3,16 @@
 //! Live players report what they have: seconds since 1970, offsets below zero, fractions. None of that may cost a viewer
 //! the lease, so that every number is taken for the nearest position there is.
 //!
-//! *Invariant:* a `Position` can be written, and is read back as itself.
+//! *Invariant:* a `Position` can be written, and is read back as itself. (Tested by
+//! `reads_clocks_and_writes_the_normal_form`.)
+
+use crate::codec::{append, decimal};
 
 /// Whole seconds from the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(u32);
 
 impl Position {
-    /// From seconds.
     pub const fn from_secs(secs: u32) -> Self {
         Self(secs)
     }
@@ -31,54 +33,27 @@ impl Position {
     /// A fraction is cut off, below zero is zero, and above the last position is the last.
     pub fn parse(text: &str) -> Option<Self> {
         let magnitude = text.strip_prefix('-').unwrap_or(text);
-        let position = if magnitude.as_bytes().contains(&b':') {
-            clock(magnitude.as_bytes())
-        } else {
-            number(magnitude)
-        }?;
-        Some(if magnitude.len() < text.len() { Self(0) } else { position })
+        let secs = match magnitude.as_bytes().contains(&b':') {
+            true => clock(magnitude.as_bytes())?,
+            false => decimal::whole(magnitude)?,
+        };
+        Some(if magnitude.len() < text.len() { Self(0) } else { Self(secs.try_into().unwrap_or(u32::MAX)) })
     }
 
     /// Appends it as `M:SS`, from an hour on as `H:MM:SS`.
     pub fn write(self, out: &mut Vec<u8>) {
         let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
+        let two = |n: u32| [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
         if hours > 0 {
-            let mut unit = 1;
-            while hours / unit > 9 {
-                unit *= 10;
-            }
-            while unit > 0 {
-                out.push(ones(hours / unit));
-                unit /= 10;
-            }
-            out.push(b':');
+            append!(out, hours, ":");
         }
-        if hours > 0 || minutes > 9 {
-            out.push(tens(minutes));
-        }
-        out.extend_from_slice(&[ones(minutes), b':', tens(seconds), ones(seconds)]);
+        let minutes = &two(minutes)[usize::from(hours == 0 && minutes < 10)..];
+        append!(out, minutes, ":", &two(seconds)[..]);
     }
 }
 
-/// The first of the two digits of `n`.
-fn tens(n: u32) -> u8 {
-    b'0' + (n / 10) as u8
-}
-
-/// The last digit of `n`.
-fn ones(n: u32) -> u8 {
-    b'0' + (n % 10) as u8
-}
-
-fn number(text: &str) -> Option<Position> {
-    // `f64` would also read `inf`, `nan` and `.5`.
-    let begins = text.starts_with(|c: char| c.is_ascii_digit());
-    let secs: f64 = text.parse().ok().filter(|_| begins)?;
-    // Saturates: above the last position is the last.
-    Some(Position(secs as u32))
-}
-
-fn clock(text: &[u8]) -> Option<Position> {
+/// In seconds.
+fn clock(text: &[u8]) -> Option<u64> {
     let text = match text.iter().position(|&byte| byte == b'.') {
         Some(point) if are_digits(&text[point + 1..]) => &text[..point],
         Some(_) => return None,
@@ -89,20 +64,17 @@ fn clock(text: &[u8]) -> Option<Position> {
         Some((hours, minutes)) => (hours, minutes * 60 + seconds, 3600),
         None => (rest, seconds, 60),
     };
-    if !are_digits(first) {
-        return None;
-    }
-    let digits = first.iter().map(|digit| u32::from(digit - b'0'));
-    let first = digits.fold(0, |n: u32, digit| n.saturating_mul(10).saturating_add(digit));
-    Some(Position(first.saturating_mul(unit).saturating_add(rest)))
+    // Of digits, only a number above all can be none.
+    let first = are_digits(first).then(|| decimal::parse(first).unwrap_or(u64::MAX))?;
+    Some(first.saturating_mul(unit).saturating_add(rest))
 }
 
 /// Splits `…:NN` with NN from 00 to 59.
-fn split_last(clock: &[u8]) -> Option<(&[u8], u32)> {
+fn split_last(clock: &[u8]) -> Option<(&[u8], u64)> {
     let (rest, [b':', tens @ b'0'..=b'5', ones @ b'0'..=b'9']) = clock.split_last_chunk()? else {
         return None;
     };
-    Some((rest, u32::from(tens - b'0') * 10 + u32::from(ones - b'0')))
+    Some((rest, u64::from(tens - b'0') * 10 + u64::from(ones - b'0')))
 }
 
 fn are_digits(text: &[u8]) -> bool {

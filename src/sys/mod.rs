@@ -1,8 +1,8 @@
 //! The few system calls that std lacks, the instructions that not every processor has, and all the unsafe code there is.
 //! Std links libc already, so declaring these is no package.
 //!
-//! *Invariant:* every descriptor made here is an `OwnedFd` from birth, every failure of a call is
-//! told or harmless and said to be, and every block states the fact that makes it sound.
+//! *Invariant:* every descriptor made here is an `OwnedFd` from birth, every failure of a call is told or harmless
+//! and said to be, and every block states the fact that makes it sound. (Not tested.)
 
 #![allow(unsafe_code, reason = "here, and nowhere else")]
 
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Hang-up: read the files again.
 pub const SIGHUP: c_int = 1;
+/// A file would become longer than it may: the same number wherever this runs.
+pub const SIGXFSZ: c_int = 25;
 /// Interrupt: stop.
 pub const SIGINT: c_int = 2;
 /// Terminate: stop.
@@ -113,32 +115,19 @@ pub fn release_memory() {
 }
 
 /// Works whole blocks into the state of a SHA-256 by the processor's own instructions; `k` are the constants of the rounds.
-/// False, and nothing done, where the processor has none.
-#[cfg(target_arch = "x86_64")]
+/// False, and nothing done, where the processor has none, or none that are known.
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(unused_variables))]
 pub fn compress_sha256(state: &mut [u32; 8], blocks: &[[u8; 64]], k: &[[u32; 16]; 4]) -> bool {
+    #[cfg(target_arch = "x86_64")]
     let can = is_x86_feature_detected!("sha") && is_x86_feature_detected!("sse4.1");
+    #[cfg(target_arch = "aarch64")]
+    let can = std::arch::is_aarch64_feature_detected!("sha2");
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     if can {
         // SAFETY: the processor has the features that the function asks for.
         unsafe { sha256::compress(state, blocks, k) };
+        return true;
     }
-    can
-}
-
-/// Works whole blocks into the state of a SHA-256 by the processor's own instructions; `k` are the constants of the rounds.
-/// False, and nothing done, where the processor has none.
-#[cfg(target_arch = "aarch64")]
-pub fn compress_sha256(state: &mut [u32; 8], blocks: &[[u8; 64]], k: &[[u32; 16]; 4]) -> bool {
-    let can = std::arch::is_aarch64_feature_detected!("sha2");
-    if can {
-        // SAFETY: the processor has the feature that the function asks for.
-        unsafe { sha256::compress(state, blocks, k) };
-    }
-    can
-}
-
-/// False, and nothing done: SHA-256 has no instructions here that are known.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub fn compress_sha256(_: &mut [u32; 8], _: &[[u8; 64]], _: &[[u32; 16]; 4]) -> bool {
     false
 }
 
@@ -189,6 +178,11 @@ pub fn catch_signals(signals: &[c_int], waker: OwnedFd) -> io::Result<()> {
 /// The bits of the signals that have come since they were last taken. To be called after the bytes that woke were read.
 pub fn take_signals() -> u32 {
     COME.swap(0, SeqCst)
+}
+
+/// The bits of those that have come, which stay there to be taken.
+pub fn come_signals() -> u32 {
+    COME.load(SeqCst)
 }
 
 fn none_if_interrupted(ready: io::Result<c_int>) -> io::Result<usize> {

@@ -2,9 +2,8 @@
 //! safe code. Only to call it on a processor that lacks them would not be: the room's other file asks the processor first.
 //!
 //! Four rounds take four words of the message schedule at a time. `w` holds the sixteen words that are next: those that
-//! were used are replaced by the words that come 16 later.
-//!
-//! *Invariant:* no pointers; vectors are put together from numbers, which the compiler turns into loads.
+//! were used are replaced by the words that come 16 later. There are no pointers: vectors are put together from numbers,
+//! which the compiler turns into loads.
 
 #[cfg(target_arch = "x86_64")]
 pub use x86::compress;

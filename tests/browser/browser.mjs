@@ -24,7 +24,7 @@ export function check(what, good, seen) {
 export const same = (what, seen, expected) => check(what, JSON.stringify(seen) === JSON.stringify(expected), seen);
 
 /** Looks until `look` finds what `good` takes, or for so long. */
-export async function until(what, look, good, withinMs = 8_000) {
+export async function until(what, look, good, withinMs = 20_000) {
   const late = Date.now() + withinMs;
   let seen;
   do {

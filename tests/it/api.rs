@@ -14,25 +14,31 @@ type Row<'a> = (&'a str, &'a str, u16, &'a str);
 
 /// Holds a conversation of alice's with a new server, once through `ureq` and once through bare sockets.
 ///
-/// Of what only time decides it takes any value that a slow machine may show: see [`steady`].
+/// It takes any `expiresIn` that a slow machine may show: see [`steady`].
+///
+/// What needs no flag is answered alike by the server of one page.
 #[track_caller]
 fn talk(flags: &[&str], rows: &[Row]) {
     for is_raw in [false, true] {
-        let server = Server::start(flags);
-        let (agent, mut client) = (agent(), server.connect());
-        for (i, &(call, body, status, expected)) in rows.iter().enumerate() {
-            let (name, answer) = if is_raw {
-                ("socket", client.call("alice", call, body))
-            } else {
-                ("ureq", ask(&agent, &server, call, body))
-            };
-            assert_eq!(
-                (answer.status, &*steady(&answer.body)),
-                (status, expected),
-                "{name}, row {i}: {call}"
-            );
-            check_media_type(&answer);
+        converse(&Server::start(flags), is_raw, rows);
+        if flags.is_empty() {
+            converse(&Server::small(), is_raw, rows);
         }
+    }
+}
+
+#[track_caller]
+fn converse(server: &Server, is_raw: bool, rows: &[Row]) {
+    let (agent, mut client) = (agent(), server.connect());
+    for (i, &(call, body, status, expected)) in rows.iter().enumerate() {
+        let (name, answer) = if is_raw {
+            ("socket", client.call("alice", call, body))
+        } else {
+            ("ureq", ask(&agent, server, call, body))
+        };
+        let context = format!("{name}, row {i} of {}: {call}", server.greeting);
+        assert_eq!((answer.status, &*steady(&answer.body)), (status, expected), "{context}");
+        check_media_type(&answer);
     }
 }
 
@@ -131,7 +137,7 @@ fn a_stream_is_asked_for_started_renewed_and_ended() {
                 "DELETE /?id=V",
                 "",
                 404,
-                r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"alice is not watching this stream; POST to start it.","canWatch":true,"endpoint":"/?id=V","count":0}"#,
+                r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"alice is not watching this stream; there is nothing to end.","canWatch":true,"endpoint":"/?id=V","count":0}"#,
             ),
             (
                 "PATCH /?id=V",
@@ -396,7 +402,7 @@ fn when_full_report_lets_everybody_through_and_counts_them() {
     for id in ["A", "B", "C"] {
         assert_eq!(server.call("alice", &format!("POST /?id={id}"), "").status, 201);
     }
-    assert_eq!(server.metric("streamer_refusals_total{policy=\"report\"}"), 2.0);
+    server.check_metric("streamer_refusals_total{policy=\"report\"}", 2.0);
 }
 
 #[test]
@@ -445,7 +451,8 @@ fn a_lease_runs_out_by_itself_unless_it_is_renewed() {
     ] {
         assert_eq!(client.call(user, call, "").status, 201, "{user}");
     }
-    assert_eq!(client.call("crashed", "POST /?id=W", "").field("retry-after"), Some("2"));
+    let wait = client.call("crashed", "POST /?id=W", "").field("retry-after").map(str::to_owned);
+    assert!(matches!(wait.as_deref(), Some("1" | "2")), "{wait:?}");
     assert_eq!(client.call("paused", "PATCH /?id=V", r#"{"state":"paused"}"#).status, 200);
     assert_eq!(client.call("stopped", "DELETE /?id=V", "").status, 200);
     assert_eq!(client.call("stopped", "PATCH /?id=V", "").status, 410);
@@ -480,7 +487,7 @@ fn a_lease_runs_out_by_itself_unless_it_is_renewed() {
     assert_eq!(client.call("crashed", "POST /?id=W", "").status, 201);
     // An engine far away forgets by itself, and tells no number.
     eventually("what ran out is counted", || {
-        is_remote() || server.metric("streamer_expirations_total") >= 2.0
+        is_remote() || cfg!(not(feature = "operators")) || server.metric("streamer_expirations_total") >= 2.0
     });
 }
 
@@ -680,8 +687,7 @@ fn who_does_not_say_who_they_are_is_told_how() {
         &[][..],
         &["Authorization:"],
         &["Authorization: Basic"],
-        &["Authorization: Bearer YWxpY2U6eA=="],
-        &["Authorization: Basic YWxpY2U6eA"],
+        &["Authorization: Basic YWxpY2U6e"],
         &["Authorization: Basic YWxpY2U6eB=="],
         &["Authorization: Basic YWxp Y2U6eA=="],
         &["Authorization: Basic !!!!"],
@@ -700,6 +706,8 @@ fn who_does_not_say_who_they_are_is_told_how() {
     }
     // The scheme in any case, more blanks than one behind it, and blanks at the end, which are no part of a field's value.
     assert_eq!(client.ask("GET /", &["authorization: bASIC  YWxpY2U6eA== "], "").status, 200);
+    // Without padding, and in the alphabet for URLs.
+    assert_eq!(client.ask("GET /", &["Authorization: Basic YWxpY2U6Pz4_eA"], "").status, 200);
 }
 
 #[test]
@@ -712,7 +720,6 @@ fn paths_and_methods_that_are_not_there_are_told_apart() {
     {
         check_problem(&client.call("alice", &format!("GET {target}"), ""), 404, "Not Found", no_path);
     }
-    let no_method = "This path does not have this method; `Allow` names those it has.";
     for (call, allow) in [
         ("PUT /?id=V", "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
         ("TRACE /", "GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
@@ -721,7 +728,8 @@ fn paths_and_methods_that_are_not_there_are_told_apart() {
         ("PATCH /healthz", "GET, HEAD, OPTIONS"),
     ] {
         let answer = client.call("alice", call, "");
-        check_problem(&answer, 405, "Method Not Allowed", no_method);
+        let no_method = format!("This path does not have this method; it has {allow}.");
+        check_problem(&answer, 405, "Method Not Allowed", &no_method);
         assert_eq!(answer.field("allow"), Some(allow), "{call}");
     }
     let unknown = "This method is not implemented; use one that `OPTIONS` names, in capitals.";
@@ -856,7 +864,7 @@ fn cors_lets_pages_of_other_origins_call_and_read_every_answer() {
         let statuses = answers.map(|answer| {
             assert_eq!(answer.field("access-control-allow-origin"), echoed, "{origins} {origin}");
             let exposed =
-                "Accept-Patch, Accept-Post, Allow, Location, Retry-After, WWW-Authenticate, X-Request-Id";
+                "Accept-Patch, Accept-Post, Allow, ETag, Location, Retry-After, WWW-Authenticate, X-Request-Id";
             assert_eq!(answer.field("access-control-expose-headers"), Some(exposed));
             assert_eq!(answer.field("vary"), (origins != "*").then_some("Origin"));
             answer.status
@@ -870,7 +878,7 @@ fn cors_lets_pages_of_other_origins_call_and_read_every_answer() {
 #[test]
 fn a_preflight_is_answered_on_every_path_and_grants_what_it_asks_for() {
     let server = Server::start(&["--cors", "https://app.example,https://*.app.example"]);
-    let usual = "Authorization, Content-Type, X-Request-Id, traceparent";
+    let usual = "Authorization, Content-Type, If-Match, X-Request-Id, traceparent";
     let long = format!("/?id={}", "x".repeat(9000));
     for (target, allow, asked, granted) in [
         (
@@ -1049,14 +1057,14 @@ fn zapping_on_one_device_takes_one_slot() {
 
 #[test]
 fn a_position_of_no_use_costs_no_viewer_the_lease() {
-    let server = Server::start(&["--lease", "1s"]);
+    let server = Server::start(&["--lease", "2s"]);
     let mut client = server.connect();
     assert_eq!(client.call("alice", "POST /?id=V", "").status, 201);
     let started = Instant::now();
     for time in ["917302", "1558804912.387", "-0.04", "null", r#""00:01:00.000""#].iter().cycle() {
         let beat = client.call("alice", "PATCH /?id=V", &format!(r#"{{"time":{time},"state":null}}"#));
         assert_eq!(beat.status, 200, "{time}: {beat:?}");
-        if started.elapsed() > Duration::from_millis(1500) {
+        if started.elapsed() > Duration::from_millis(2500) {
             break;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -1162,7 +1170,7 @@ fn the_gate_lets_through_what_plays_and_keeps_out_the_rest() {
     // `replace` and `switch` are those of a POST.
     plays(&client.call("alice", "GET /gate?id=C&replace=B", ""), "2");
     plays(&client.call("alice", "GET /gate?id=D&device=tv&switch", ""), "2");
-    for (target, reason) in [("id=B", r#""reason":"replaced","by":{"id":"C"}}"#), ("id=C", "")] {
+    for (target, reason) in [("id=B", r#""reason":"replaced"}"#), ("id=C", "")] {
         client.call("alice", "DELETE /?id=C", "");
         let gone = client.call("alice", &format!("GET /gate?{target}"), "");
         let reason = if reason.is_empty() { r#""reason":"stopped"}"# } else { reason };
@@ -1207,4 +1215,30 @@ fn a_415_says_what_will_do_and_a_merge_patch_will() {
     assert_eq!(client.call("alice", "POST /?id=V", "").status, 201);
     let beat = client.ask("PATCH /?id=V", &[&alice, merge], r#"{"time":"1:00","state":null}"#);
     assert!(beat.status == 200 && beat.body.contains(r#""time":"1:00""#), "{beat:?}");
+}
+
+/// So that a wrong `--cors`, which lets players go on uncounted, is seen.
+#[test]
+fn an_origin_that_is_not_listed_is_logged_and_counted() {
+    let preflight: &[&str] = &["Origin: https://b.example", "Access-Control-Request-Method: POST"];
+    for (flags, call, fields, counts) in [
+        (&["--cors", "https://a.example"][..], "OPTIONS /?id=V", preflight, true),
+        (&["--cors", "https://a.example"], "GET /?id=V", &["Origin: https://b.example"], true),
+        (&["--cors", "https://a.example"], "GET /?id=V", &["Origin: https://a.example"], false),
+        (&["--cors", "https://a.example"], "GET /?id=V", &["Origin: http://127.0.0.1"], false),
+        (&["--cors", "https://a.example"], "GET /?id=V", &[], false),
+        (&["--cors", "*"], "OPTIONS /?id=V", preflight, false),
+        (&[], "OPTIONS /?id=V", preflight, true),
+        // A page of the same origin says so too, and nobody has to list it.
+        (&[], "POST /?id=V", &["Origin: https://b.example"], false),
+    ] {
+        let server = Server::start(flags);
+        let mut client = server.connect();
+        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+        client.send(format!("{call} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n"));
+        client.answer();
+        let line = server.process.stdout.line(call);
+        assert_eq!(line.ends_with(" origin=\"https://b.example\""), counts, "{flags:?} {call}: {line}");
+        server.check_metric("streamer_unlisted_origins_total", f64::from(u8::from(counts)));
+    }
 }

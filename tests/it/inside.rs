@@ -8,10 +8,11 @@ use std::task::Waker;
 use std::thread::{self, JoinHandle};
 
 use streamer::config;
+use streamer::poller::Registry;
 use streamer::server::{Server, Signals};
 use streamer::store::memory::Memory;
-use streamer::store::{Census, Registry, Session, Store, Submitted, Swept};
-use streamer::streams::account::{Policy, WhenFull};
+use streamer::store::{Census, Session, Store, Swept, Ticket};
+use streamer::streams::account::Policy;
 use streamer::streams::batch::Batch;
 use streamer::time::{Millis, Timestamp};
 
@@ -35,7 +36,8 @@ impl InProcess {
             panic!("the flags are good");
         };
         let (pipe, signals) = UnixStream::pair().unwrap();
-        let server = Server::start_over(config, Signals::of_pipe(signals).unwrap(), Arc::new(store)).unwrap();
+        let server =
+            Server::start_over(*config, Signals::of_pipe(signals).unwrap(), Arc::new(store)).unwrap();
         let (listen, admin) = (server.address(), server.admin_address().unwrap());
         let thread = Some(thread::spawn(|| server.run()));
         Self { listen, admin, pipe, thread }
@@ -59,13 +61,7 @@ impl Drop for InProcess {
 
 /// Streams in memory, as the program has them.
 pub fn memory() -> Memory {
-    let lease = Millis::from_secs(90);
-    Memory::new(Policy {
-        lease,
-        when_full: WhenFull::Refuse,
-        one_per_device: false,
-        adopt_until: Timestamp::from_millis(0),
-    })
+    Memory::new(Policy::new(Millis::from_secs(90)))
 }
 
 /// Streams in memory, before which something happens to each batch.
@@ -96,9 +92,8 @@ impl Store for Before {
 }
 
 impl Session for Before {
-    fn submit(&mut self, now: Timestamp, batch: &mut Batch, _registry: &mut dyn Registry) -> Submitted {
+    fn submit(&mut self, now: Timestamp, _: Ticket, batch: &mut Batch, _: &mut Registry) {
         (self.1)(batch);
         self.0.execute(now, batch);
-        Submitted::Done
     }
 }

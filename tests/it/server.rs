@@ -26,6 +26,15 @@ pub fn program(args: &[&str]) -> Command {
     command
 }
 
+/// The path of an example, as `cargo test` has built it.
+#[track_caller]
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("this is a program");
+    let path = test.parent().and_then(Path::parent).expect("it is in a folder").join("examples").join(name);
+    assert!(path.exists(), "{} is not built: cargo build --examples", path.display());
+    path
+}
+
 /// Runs the program to its end.
 #[track_caller]
 pub fn run(args: &[&str]) -> Ended {
@@ -56,6 +65,11 @@ impl Process {
         let stdout = child.stdout.take().map_or_else(Collected::nothing, Collected::new);
         let stderr = child.stderr.take().map_or_else(Collected::nothing, Collected::new);
         Self { child, stdout, stderr }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends it a signal: `TERM`, `INT`, `HUP`, `STOP` or `CONT`.
@@ -211,6 +225,16 @@ impl Server {
         Self { process, greeting, listen, admin, _store: store }
     }
 
+    /// The server of one page, `examples/small.rs`.
+    #[track_caller]
+    pub fn small() -> Self {
+        let mut command = Command::new(example("small"));
+        let process = Process::spawn(command.arg("127.0.0.1:0").stdout(Stdio::piped()));
+        let greeting = process.stdout.line("listening on http://");
+        let listen = greeting.rsplit('/').next().unwrap_or_default().parse();
+        Self { process, listen: listen.expect("it names its address"), greeting, admin: None, _store: None }
+    }
+
     /// Where operators connect.
     #[track_caller]
     pub fn admin(&self) -> SocketAddr {
@@ -233,6 +257,14 @@ impl Server {
     #[track_caller]
     pub fn look(&self, target: &str) -> Response {
         Client::connect(self.admin()).ask(&format!("GET {target}"), &[], "")
+    }
+
+    /// One sample of `/metrics`, named with its labels, has to be this, if the program has metrics.
+    #[track_caller]
+    pub fn check_metric(&self, sample: &str, expected: f64) {
+        if cfg!(feature = "operators") {
+            assert_eq!(self.metric(sample), expected, "{sample}");
+        }
     }
 
     /// What `/metrics` says of one sample, named with its labels.

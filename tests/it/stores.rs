@@ -2,21 +2,20 @@
 //!
 //! The journal is opened anew every now and then. Redis is tried when `STREAMER_TEST_STORE` names one.
 
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use streamer::codec::redis_url::Url;
-use streamer::server::poller::{Poll, Poller};
+use streamer::poller::{Poll, Poller, Registry, engine_key};
 use streamer::store::journal::{Journal, SyncPolicy};
 use streamer::store::memory::Memory;
+use streamer::store::redis::url::Url;
 use streamer::store::redis::{Redis, Settings};
-use streamer::store::{Interest, Registry, Session, Store, Submitted};
+use streamer::store::{Session, Store, Ticket};
 use streamer::streams::account::Policy;
-use streamer::streams::batch::{Action, Batch, Command, Outcome, Replace, Verdict};
+use streamer::streams::batch::{Action, Batch, Command, Outcome, Replace, StreamView, Verdict};
+use streamer::streams::limits::Limits;
 use streamer::streams::position::Position;
 use streamer::time::{Millis, Timestamp};
 
@@ -30,31 +29,15 @@ fn policy() -> Policy {
 /// A session, driven as a worker drives it.
 struct Driver {
     session: Box<dyn Session>,
-    sources: Sources,
+    poller: Poller,
     /// What the clock showed at the beginning.
     start: Timestamp,
-}
-
-struct Sources(Poller);
-
-impl Registry for Sources {
-    fn watch(&mut self, source: BorrowedFd<'_>, key: u32, interest: Interest) -> io::Result<()> {
-        if self.0.set(source, key.into(), interest).is_err() {
-            self.0.add(source, key.into())?;
-            self.0.set(source, key.into(), interest)?;
-        }
-        Ok(())
-    }
-
-    fn unwatch(&mut self, source: BorrowedFd<'_>) {
-        self.0.remove(source);
-    }
 }
 
 impl Driver {
     fn new(store: Arc<dyn Store>, start: Timestamp) -> Self {
         let session = store.session(Waker::noop().clone()).unwrap();
-        Self { session, sources: Sources(Poller::new(16).unwrap()), start }
+        Self { session, poller: Poller::new(16).unwrap(), start }
     }
 
     fn journal(path: &Path, sync: SyncPolicy) -> Self {
@@ -73,36 +56,24 @@ impl Driver {
     }
 
     /// Has the batch carried out and kept, `elapsed` after the beginning.
-    fn carry_out(&mut self, elapsed: Millis, mut batch: Batch) -> Batch {
-        let Self { session, sources, start } = self;
+    fn carry_out(&mut self, elapsed: Millis, ticket: Ticket, mut batch: Batch) -> Batch {
+        let Self { session, poller, start } = self;
         let now = *start + elapsed;
-        let submitted = session.submit(now, &mut batch, sources);
+        session.submit(now, ticket, &mut batch, &mut Registry(poller));
         let began = std::time::Instant::now();
         let mut events = Vec::new();
-        loop {
-            match submitted {
-                Submitted::Done => return batch,
-                Submitted::Pending => {
-                    if let Some((_, kept)) = session.kept() {
-                        assert!(kept);
-                        return batch;
-                    }
-                }
-                Submitted::Parked => {
-                    while let Some(batch) = session.complete(now, sources) {
-                        if batch.awaited.is_empty() {
-                            return batch;
-                        }
-                        session.take_back(batch);
-                    }
-                }
+        while batch.waits() {
+            while let Some(news_of) = session.complete(now, &mut Registry(poller)) {
+                assert_eq!(news_of, ticket);
+                session.resume(now, ticket, &mut batch, &mut Registry(poller));
             }
             assert!(began.elapsed() < PATIENCE, "no outcome");
-            sources.0.wait(&mut events, Some(Duration::from_millis(1))).unwrap();
-            for event in &events {
-                session.ready(now, event.token as u32, sources);
+            poller.wait(&mut events, Some(Duration::from_millis(1))).unwrap();
+            for key in events.iter().filter_map(|event| engine_key(event.token)) {
+                session.ready(now, key, &mut Registry(poller));
             }
         }
+        batch
     }
 }
 
@@ -122,6 +93,10 @@ impl Random {
         self.below(one_in) == 0
     }
 
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len() as u64) as usize]
+    }
+
     fn key(&mut self) -> String {
         let id = self.below(6);
         if self.is(2) { format!("v{id}") } else { format!("v{id}\0d{}", self.below(2)) }
@@ -132,8 +107,8 @@ impl Random {
     }
 
     /// Some commands of some users.
-    fn batch(&mut self, ticket: u32) -> Batch {
-        let mut batch = Batch { ticket, ..Batch::default() };
+    fn batch(&mut self) -> Batch {
+        let mut batch = Batch::default();
         for _ in 0..=self.below(12) {
             let user = batch.arena.add(format!("user{}", self.below(10)).as_bytes());
             let (key, other, message) = (self.key(), self.key(), "because");
@@ -162,19 +137,31 @@ impl Random {
             if matches!(action, Action::List | Action::Hold { .. }) {
                 key = batch.arena.add(b"");
             }
-            batch.push(Command { user, key, limit: 1 + self.below(3) as u32, action });
+            let limits = self.one(&["1", "2", "3", "3,mobile=1", "2,live=1,mobile=0"]);
+            let limits = Limits::parse(limits.as_bytes()).unwrap().into_arena(&mut batch.arena);
+            let classes = batch.arena.add(self.one(&["", "", "mobile", "live", "live,mobile"]).as_bytes());
+            let if_match = if self.is(8) { self.one(&["\"0000000000000000\"", "\"no\""]) } else { "" };
+            let if_match = batch.arena.add(if_match.as_bytes());
+            batch.push(Command {
+                classes,
+                names_classes: self.is(2),
+                generation: self.below(3),
+                if_match,
+                ..Command::new(user, key, limits, action)
+            });
         }
         batch
     }
 }
 
-/// A stream as it is shown: its key, its position, and whether it plays.
-type Shown = (Vec<u8>, u32, bool);
+/// A stream as it is shown: its key, its classes, its generation, its position, and whether it plays.
+type Shown = (Vec<u8>, Vec<u8>, u64, u32, bool);
 
 /// All of an outcome but what is left of leases, which a restart makes fresh.
 fn told(batch: &Batch, outcome: &Outcome) -> (Verdict, bool, u32, u16, u16, Vec<u8>, Vec<Shown>) {
     let text = |word| batch.findings.arena.get(word).to_vec();
-    let streams = batch.streams(outcome).iter().map(|s| (text(s.key), s.position.secs(), s.playing));
+    let shown = |s: &StreamView| (text(s.key), text(s.classes), s.generation, s.position.secs(), s.playing);
+    let streams = batch.streams(outcome).iter().map(shown);
     let Outcome { verdict, can_watch, count, excess, notes, other, .. } = *outcome;
     (verdict, can_watch, count, excess, notes.replaced, text(other), streams.collect())
 }
@@ -196,9 +183,8 @@ fn check(batches: u32, reopen_every: u32, mut open: impl FnMut() -> Driver) {
             (engine, opened) = (open(), n);
         }
         let elapsed = |since: u32| Millis::from_millis(u64::from(n - since) * 100);
-        let expected = memory.carry_out(elapsed(0), commands.batch(n));
-        let found = engine.carry_out(elapsed(opened), same.batch(n));
-        assert_eq!(found.ticket, n);
+        let expected = memory.carry_out(elapsed(0), n.into(), commands.batch());
+        let found = engine.carry_out(elapsed(opened), n.into(), same.batch());
         for (found_entry, expected_entry) in found.entries.iter().zip(&expected.entries) {
             let user = String::from_utf8_lossy(expected.arena.get(expected_entry.command.user));
             let said = format!("batch {n}: {user} {:?}", expected_entry.command.action);
@@ -220,9 +206,8 @@ fn a_journal_gives_the_outcomes_of_memory_through_every_restart() {
         let mut first = Driver::journal(&path, sync);
         let mut batch = Batch::default();
         let (user, key) = (batch.arena.add(b"first"), batch.arena.add(b"v"));
-        let action = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
-        batch.push(Command { user, key, limit: 3, action });
-        first.carry_out(Millis::ZERO, batch);
+        batch.push(Command::new(user, key, 3, Action::start()));
+        first.carry_out(Millis::ZERO, 0, batch);
         drop(first);
         check(1000, 37, || Driver::journal(&path, sync));
     }
@@ -234,7 +219,6 @@ fn redis_gives_the_outcomes_of_memory() {
     let settings = Settings {
         url: Url::parse(&url).unwrap(),
         timeout: Millis::from_secs(5),
-        local: false,
         policy: policy(),
         say: |text| println!("{text}"),
     };

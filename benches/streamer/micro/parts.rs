@@ -3,19 +3,20 @@
 use std::hint::black_box;
 use std::io::Cursor;
 
-use streamer::app::auth::Credentials;
-use streamer::app::auth::signed::Keys;
+use streamer::app::auth::keys::{Claims, Keys};
+use streamer::app::auth::signed::{LastToken, Signed};
 use streamer::app::auth::users::Users;
+use streamer::app::auth::{Asking, Credentials, Mode};
 use streamer::app::body::StreamUpdate;
 use streamer::app::query::Query;
-use streamer::codec::sha256::{HmacKey, Sha256};
-use streamer::codec::{base64, hex, sha256};
+use streamer::codec::sha256::{self, HmacKey};
+use streamer::codec::{base64, hex};
 use streamer::http::Framing;
 use streamer::http::body::BodyDecoder;
 use streamer::http::parse::Parser;
 use streamer::streams::account::{Account, Policy};
-use streamer::streams::arena::Arena;
-use streamer::streams::batch::{Action, Asked, Command, Findings, Replace};
+use streamer::streams::arena::{Arena, Word};
+use streamer::streams::batch::{Action, Asked, Command, Findings};
 use streamer::streams::position::Position;
 use streamer::time::{Millis, Timestamp};
 
@@ -53,7 +54,7 @@ fn http(timing: Timing) {
 fn codecs(timing: Timing) {
     title("codecs");
     let mut out = Vec::new();
-    let encoded = authorization(PASSWORD)[6..].to_vec();
+    let encoded = basic(PASSWORD)[6..].to_vec();
     timing.row(&format!("base64 decode, {} symbols", encoded.len()), 1, || {
         out.clear();
         black_box(base64::decode(black_box(&encoded), &mut out)).ok();
@@ -67,15 +68,15 @@ fn codecs(timing: Timing) {
     for query in ["id=v0001234", "id=v0001234&device=living%20room"] {
         timing.row(&format!("query {query}"), 1, || {
             arena.bytes().clear();
-            black_box(Query::decode(black_box(query.as_bytes()), &mut arena)).ok();
+            black_box(Query::decode(black_box(query.as_bytes()), Word::default(), &mut arena)).ok();
         });
     }
-    let (mut hash, block) = (Sha256::new(), [7; 64]);
-    timing.row("SHA-256, a block of 64 bytes", 1, || hash.update(black_box(&block)));
-    black_box(hash.finish());
+    timing.row("SHA-256 of 1024 bytes", 1, || {
+        black_box(sha256::digest(black_box(&[7; 1024])));
+    });
     let key = HmacKey::new(&[7; 32]);
-    timing.row("HMAC-SHA-256 of 34 bytes", 1, || {
-        black_box(key.sign(black_box(&[b"v1\n", b"user0000001", b"\n", b"3", b"\n", b"1800000000"])));
+    timing.row("HMAC-SHA-256 of 92 bytes, as of a pass", 1, || {
+        black_box(key.sign(black_box(&[7; 92])));
     });
 }
 
@@ -85,23 +86,35 @@ fn credentials(timing: Timing) {
     hex::encode(&sha256::digest(PASSWORD.as_bytes()), &mut digest);
     let digest = String::from_utf8_lossy(&digest);
     let lines: String = (0..10_000).map(|number| format!("{}:{digest}\n", user(number))).collect();
-    let (Ok(users), Ok(keys)) = (Users::read(Cursor::new(lines), 0), Keys::read(&[b'k'; 32])) else { return };
-    let token = keys.mint(user(1).as_bytes(), Some(3), NOW.secs() + 3600);
-    for (name, credentials, password) in [
-        ("--open", Credentials::Open, PASSWORD),
-        ("--users, the right token", Credentials::Users(users), PASSWORD),
-        ("--secret, a good token", Credentials::Signed(keys), &token),
+    let key = b"0123456789abcdef0123456789abcdef";
+    let (Ok(users), Ok(keys)) = (Users::read(Cursor::new(lines), 0), Keys::read(key)) else { return };
+    let expiry = NOW.secs() + 3600;
+    let token = |user: &str| keys.mint(&Claims { user, expiry, limit: Some("3"), ..Claims::default() });
+    let [one, other] = [1, 2].map(|number| token(&user(number)));
+    let signed: Credentials = Mode::Signed(Signed::new(keys, None)).into();
+    for (name, credentials, fields) in [
+        ("--open", &Mode::Open.into(), vec![basic(PASSWORD)]),
+        ("--users, the right token", &Mode::Users(users).into(), vec![basic(PASSWORD)]),
+        ("--secret, the last token again", &signed, vec![basic(&one)]),
+        ("--secret, Bearer again", &signed, vec![bearer(&one)]),
+        ("--secret, two tokens by turns", &signed, vec![bearer(&one), bearer(&other)]),
     ] {
-        let authorization = authorization(password);
-        let mut arena = Arena::default();
-        timing.row(name, 1, || {
-            arena.bytes().clear();
-            black_box(credentials.check(black_box(&authorization), NOW, 3, &mut arena)).ok();
+        let (mut arena, mut last) = (Arena::default(), LastToken::default());
+        timing.row(name, fields.len(), || {
+            for field in &fields {
+                arena.bytes().clear();
+                let asking = Asking { wall: NOW, limits: 3.into(), last: &mut last, arena: &mut arena };
+                black_box(credentials.check(black_box(field), asking)).ok();
+            }
         });
     }
 }
 
-fn authorization(password: &str) -> Vec<u8> {
+fn bearer(token: &str) -> Vec<u8> {
+    format!("Bearer {token}").into_bytes()
+}
+
+fn basic(password: &str) -> Vec<u8> {
     let mut authorization = b"Basic ".to_vec();
     base64::encode(format!("{}:{password}", user(1)).as_bytes(), &mut authorization);
     authorization
@@ -118,12 +131,7 @@ struct Rules {
 impl Rules {
     /// Of a user who plays `streams`.
     fn playing(streams: usize) -> Self {
-        let policy = Policy {
-            lease: Millis::from_secs(90),
-            when_full: Default::default(),
-            one_per_device: false,
-            adopt_until: NOW,
-        };
+        let policy = Policy::new(Millis::from_secs(90));
         let (arena, findings) = (Arena::default(), Findings::default());
         let mut rules = Self { account: Account::default(), policy, arena, findings };
         for stream in 0..streams {
@@ -135,7 +143,7 @@ impl Rules {
 
     fn command(&mut self, key: &str, action: Action) -> Command {
         let (user, key) = (self.arena.add(b"user0000001"), self.arena.add(key.as_bytes()));
-        Command { user, key, limit: 3, action }
+        Command::new(user, key, 3, action)
     }
 
     fn apply(&mut self, command: &Command) {
@@ -146,7 +154,7 @@ impl Rules {
     }
 }
 
-const START: Action = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
+const START: Action = Action::start();
 
 fn account(timing: Timing) {
     title("an account, limit 3");
@@ -158,7 +166,7 @@ fn account(timing: Timing) {
             "v0000000",
             Action::Beat { position: Some(Position::from_secs(754)), playing: None },
         ),
-        ("beat the last of 3 streams", 3, "v0000002", Action::Beat { position: None, playing: None }),
+        ("beat the last of 3 streams", 3, "v0000002", Action::beat()),
         ("a start refused, 3 streams listed", 3, "v0000003", START),
     ] {
         let mut rules = Rules::playing(playing);

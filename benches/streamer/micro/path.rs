@@ -1,17 +1,19 @@
 //! The whole way of a request without its socket: as a worker goes it, receive, decode, execute, encode.
 
-use std::borrow::Cow;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use streamer::app::Turn;
-use streamer::app::auth::Credentials;
-use streamer::app::log::Format;
-use streamer::app::{App, Exchange, Readiness, Settings, Side, Source};
+use streamer::app::Requests;
+use streamer::app::auth::Mode;
+use streamer::app::auth::signed::LastToken;
+use streamer::app::site::{Observer, Site};
+use streamer::app::{App, Exchange, Side, Source};
+use streamer::config::{Config, LogFormat};
 use streamer::http::conn::{Received, Receiver};
+use streamer::operators::Operators;
 use streamer::store::memory::Memory;
 use streamer::streams::account::Policy;
-use streamer::time::{Millis, Now, Timestamp};
+use streamer::time::{Now, Timestamp};
 
 use crate::requests::{self, PLAIN, Style};
 use crate::timing::{Timing, title};
@@ -25,48 +27,34 @@ const NOW: Now =
 struct Path {
     app: App,
     store: Memory,
-    turn: Turn,
+    last: LastToken,
+    requests: Requests,
     exchanges: Vec<Exchange>,
     out: Vec<u8>,
 }
 
-/// Nobody asks for what it would see.
-struct Nothing;
-
-impl Readiness for Nothing {
-    fn trouble(&self) -> Option<Cow<'static, str>> {
-        None
-    }
-}
-
 impl Path {
-    fn new(log: Option<Format>) -> Self {
-        let (lease, when_full) = (Millis::from_secs(90), Default::default());
-        let (endpoint, cors, proxies) = (Default::default(), None, Default::default());
-        let settings =
-            Settings { limit: 3, lease, when_full, endpoint, cors, proxies, log, keep_recent: true };
-        let credentials = Arc::new(Credentials::Open);
-        let app = App::new(
-            Arc::new(settings),
-            credentials,
-            Arc::new(Nothing),
-            Arc::default(),
-            Arc::default(),
-            Arc::default(),
-        );
-        let store = Memory::new(Policy { lease, when_full, one_per_device: false, adopt_until: NOW.steady });
-        Self { app, store, turn: Turn::default(), exchanges: Vec::new(), out: Vec::new() }
+    fn new(log: LogFormat) -> Self {
+        let config = Config { log, ..Config::default() };
+        let policy = Policy::new(config.lease);
+        let observer: Box<dyn Observer> = Box::new(Operators::new(1));
+        let nobody = Arc::new(Memory::new(policy));
+        let site = Site::new(config, nobody, Mode::Open.into(), Some(observer), 1, NOW);
+        let app = App::new(Arc::new(site), 0, Side::Public);
+        let store = Memory::new(policy);
+        let (last, requests, exchanges, out) = Default::default();
+        Self { app, store, last, requests, exchanges, out }
     }
 
     /// The first half of a turn: bytes to commands.
     fn decode(&mut self, bytes: &mut [u8]) {
-        self.turn.clear();
+        self.requests.clear();
         self.exchanges.clear();
         self.app.begin(NOW, 0);
         let mut from = 0;
-        let source = Source { side: Side::Public, peer: ([127, 0, 0, 1], 50_000).into(), arrived: 0 };
+        let source = Source { peer: ([127, 0, 0, 1], 50_000).into(), arrived: 0 };
         while let Ok(Received::Request(request, len)) = Receiver::default().receive(&mut bytes[from..]) {
-            self.exchanges.push(self.app.decode(source, &request, &mut self.turn));
+            self.exchanges.push(self.app.decode(source, &request, &mut self.last, &mut self.requests));
             from += len;
             if from == bytes.len() {
                 break;
@@ -75,7 +63,7 @@ impl Path {
     }
 
     fn execute(&mut self) {
-        self.store.execute(NOW.steady, &mut self.turn.batch);
+        self.store.execute(NOW.steady, &mut self.requests.batch);
     }
 
     /// The other half: outcomes to bytes.
@@ -83,7 +71,7 @@ impl Path {
         self.out.clear();
         self.app.lines.clear();
         for exchange in &self.exchanges {
-            self.app.encode(exchange, 85, &self.turn, None, &mut self.out);
+            self.app.encode(exchange, 85, &self.requests, &mut self.out);
         }
         black_box(&self.out);
     }
@@ -115,12 +103,12 @@ fn whole(timing: Timing) {
     title("bytes to bytes, but for the socket");
     let fat = Style { fat: true, ..PLAIN };
     for (name, style, methods, log) in [
-        ("GET", PLAIN, &["GET"][..], None),
-        ("PATCH", PLAIN, &["PATCH"], None),
-        ("POST and DELETE, each", PLAIN, &["POST", "DELETE"], None),
-        ("PATCH, a browser's head", fat, &["PATCH"], None),
-        ("PATCH, a line of text for the log", PLAIN, &["PATCH"], Some(Format::Text)),
-        ("PATCH, a line of JSON for the log", PLAIN, &["PATCH"], Some(Format::Json)),
+        ("GET", PLAIN, &["GET"][..], LogFormat::Off),
+        ("PATCH", PLAIN, &["PATCH"], LogFormat::Off),
+        ("POST and DELETE, each", PLAIN, &["POST", "DELETE"], LogFormat::Off),
+        ("PATCH, a browser's head", fat, &["PATCH"], LogFormat::Off),
+        ("PATCH, a line of text for the log", PLAIN, &["PATCH"], LogFormat::Text),
+        ("PATCH, a line of JSON for the log", PLAIN, &["PATCH"], LogFormat::Json),
     ] {
         let mut path = Path::new(log);
         path.turn(&mut requests(PLAIN, &["POST"], 1));
@@ -134,14 +122,14 @@ fn whole(timing: Timing) {
 
 /// Every user plays 3 streams.
 fn full() -> Path {
-    let mut path = Path::new(None);
+    let mut path = Path::new(LogFormat::Off);
     (0..3).for_each(|video| path.turn(&mut requests(PLAIN, &["POST"], video)));
     path
 }
 
 fn stages(timing: Timing) {
     title("of which, for a PATCH");
-    let mut path = Path::new(None);
+    let mut path = Path::new(LogFormat::Off);
     path.turn(&mut requests(PLAIN, &["POST"], 1));
     let mut bytes = requests(PLAIN, &["PATCH"], 1);
     timing.row("receive: head and body", TURN, || {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use streamer::store::memory::Memory;
 use streamer::streams::account::Policy;
-use streamer::streams::batch::{Action, Batch, Command, Replace};
+use streamer::streams::batch::{Action, Batch, Command};
 use streamer::streams::position::Position;
 use streamer::time::{Millis, Timestamp};
 
@@ -35,15 +35,10 @@ pub fn run(timing: Timing, effort: Effort) {
 
 /// A stream for each user.
 fn filled(users: usize) -> Memory {
-    let store = Memory::new(Policy {
-        lease: Millis::from_secs(90),
-        when_full: Default::default(),
-        one_per_device: false,
-        adopt_until: NOW,
-    });
+    let store = Memory::new(Policy::new(Millis::from_secs(90)));
     let mut batch = Batch::default();
     for number in 0..users {
-        push(&mut batch, number, Action::Start { position: None, replace: Replace::ByPolicy, switch: false });
+        push(&mut batch, number, Action::start());
         if batch.entries.len() == BATCH || number + 1 == users {
             store.execute(NOW, &mut batch);
             batch.clear();
@@ -55,7 +50,7 @@ fn filled(users: usize) -> Memory {
 fn push(batch: &mut Batch, number: usize, action: Action) {
     let user = batch.arena.add(user(number).as_bytes());
     let key = batch.arena.add(b"v0001234");
-    batch.push(Command { user, key, limit: 3, action });
+    batch.push(Command::new(user, key, 3, action));
 }
 
 /// For each thread the batches of its heartbeats, from users met by chance.

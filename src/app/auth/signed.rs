@@ -1,244 +1,415 @@
-//! `--secret FILE`: tokens that another service signs, so that millions of users need no table.
+//! `--secret FILE`: JSON Web Tokens that another service mints, so that millions of users need no table.
 //!
 //! ```text
-//! token     = "v1." limit "." expiry "." signature       ; sent as the Basic password
-//! limit     = "" / 1*20DIGIT                             ; 0 to 1000; empty: the server's limit
-//! expiry    = 1*20DIGIT                                  ; seconds since the Unix epoch, the first invalid one
-//! signature = base64url( HMAC-SHA256( key, "v1" LF user LF limit LF expiry ) )      ; RFC 4648 section 5, no padding
+//! sub    the user                              required
+//! exp    the first second it is not valid      required; a number from 0 to 2^53, its fraction cut off
+//! nbf    the first second it is valid          the same; `iat` is not looked at
+//! aud    whom it is meant for                  a string or several; there only under --audience, and then required
+//! limit  the user's own limit                  3 or "3,mobile=1"
+//! class  the classes of all that it starts     ["mobile"]; at most 4, each once
+//! admin  whether the user is an operator       true or false
 //! ```
 //!
-//! A user-id has no control characters, so the line feeds keep the parts apart: no two (user, limit, expiry) sign the
-//! same bytes.
-//!
-//! *Invariant:* nothing of a token is believed before its signature has been checked.
+//! *Invariant:* no token is kept. What a connection remembers of one is who it was for, and a hash under a key of
+//! this process that nobody else knows. (Not tested.)
 
-use super::{BYTE_ORDER_MARK, Failure, Grant, MARKED, limit};
-use crate::codec::sha256::{self, HmacKey};
-use crate::codec::{base64, decimal};
+use std::hash::{BuildHasher, RandomState};
+
+use super::keys::Keys;
+use super::{Failure, User};
+use crate::codec::json::{self, Text, Value};
+use crate::codec::jwt::{self, MAX_PART};
+use crate::codec::{decimal, text};
+use crate::streams::MAX_LIMIT;
+use crate::streams::arena::Arena;
+use crate::streams::batch::Asked;
+use crate::streams::limits::{self, Limits};
 use crate::time::Timestamp;
 
-/// How long a key has to be, in bytes: as long as the hash (RFC 2104 section 3).
-pub const MIN_KEY: usize = 32;
-/// How many keys there may be; checking a token that none has signed costs as many signatures.
-pub const MAX_KEYS: usize = 4;
+/// How far the clock of a minting service may be from ours, in seconds.
+const LEEWAY: u64 = 30;
+/// Above this not every number is one of those that JSON's readers share (RFC 8259 section 6).
+const MAX_TIME: u64 = 1 << 53;
 
-/// How many digits the largest 64-bit number has.
-const MAX_DIGITS: usize = 20;
-/// Characters of a signature: 32 bytes in base64.
-const SIGNATURE: usize = 43;
+/// What tokens are held against.
+pub struct Signed {
+    keys: Keys,
+    /// Whom tokens must be meant for.
+    audience: Option<String>,
+    /// Its key is drawn anew at each reading of the file, so that a reload voids what connections remember.
+    hasher: RandomState,
+}
 
-/// The keys of a file: the first signs, every one verifies, so that keys can be changed without an outage.
-pub struct Keys(Vec<HmacKey>);
+/// What a connection remembers of the last token that was verified on it. So a token is verified once a connection, and
+/// not with each request.
+#[derive(Default)]
+pub struct LastToken(Option<Box<Verified>>);
 
-impl Keys {
-    /// Reads a file's text, a key a line. The key is the line's bytes as they stand, blanks at the ends taken off.
-    ///
-    /// # Errors
-    ///
-    /// The number of the bad line, counted from 1, and what is wrong with it.
-    pub fn read(text: &[u8]) -> Result<Self, (usize, String)> {
-        let mut keys = Vec::new();
-        for (i, line) in text.split(|&byte| byte == b'\n').enumerate() {
-            let key = line.trim_ascii();
-            if key.is_empty() {
-                continue;
-            }
-            is_key(key).map_err(|what| (i + 1, what))?;
-            if keys.len() == MAX_KEYS {
-                return Err((i + 1, format!("there may be {MAX_KEYS} keys at most")));
-            }
-            keys.push(HmacKey::new(key));
-        }
-        if keys.is_empty() {
-            return Err((1, format!("there is no key; write one of at least {MIN_KEY} bytes on a line")));
-        }
-        Ok(Self(keys))
+#[derive(Default)]
+struct Verified {
+    /// The whole field's.
+    hash: u64,
+    /// The first second at which the token is not valid, leeway included; 0 when nothing is remembered.
+    until: u64,
+    user: Vec<u8>,
+    /// The user's own limit, and behind it those of classes.
+    limit: Option<u32>,
+    class_limits: Vec<u8>,
+    /// What all that the user starts carries.
+    classes: Vec<u8>,
+    admin: bool,
+}
+
+impl LastToken {
+    /// The user, if `hash` is that of the field that was verified, and the token still valid.
+    pub(super) fn recall(
+        &self,
+        hash: u64,
+        wall: Timestamp,
+        limits: Limits<&[u8]>,
+        arena: &mut Arena<Asked>,
+    ) -> Option<User> {
+        let known = self.0.as_deref().filter(|known| known.hash == hash && wall.secs() < known.until)?;
+        let own = known.limit.map(|total| Limits { total, classes: &known.class_limits[..] });
+        Some(User {
+            name: arena.add(&known.user),
+            limits: own.unwrap_or(limits).into_arena(arena),
+            classes: arena.add(&known.classes),
+            is_admin: known.admin,
+        })
+    }
+}
+
+impl Signed {
+    /// Takes the tokens that one of the keys has signed, and that are meant for `audience`.
+    pub fn new(keys: Keys, audience: Option<String>) -> Self {
+        Self { keys, audience, hasher: RandomState::new() }
     }
 
-    /// How many keys there are: at least 1.
-    pub fn count(&self) -> usize {
-        self.0.len()
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
-    /// Makes the token of `user`, valid before `expiry` in seconds since the Unix epoch.
-    pub fn mint(&self, user: &[u8], limit: Option<u32>, expiry: u64) -> String {
-        let limit = limit.map(|limit| limit.to_string()).unwrap_or_default();
-        let expiry = expiry.to_string();
-        let signature = sign(&self.0[0], user, limit.as_bytes(), expiry.as_bytes());
-        let signature = base64::encode_url_digest(&signature);
-        format!("v1.{limit}.{expiry}.{}", String::from_utf8_lossy(&signature))
+    /// By what a field is known again.
+    pub(super) fn hash(&self, field: &[u8]) -> u64 {
+        self.hasher.hash_one(field)
     }
 
-    /// Lets `user` in if `token` is theirs, signed by one of the keys, and not expired at `wall`.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure::WrongToken`]; for one that was signed all the same, [`Failure::LimitOutOfRange`] or
-    /// [`Failure::Expired`].
-    pub fn check(&self, user: &[u8], token: &[u8], wall: Timestamp) -> Result<Grant, Failure> {
-        let parts = split(token).ok_or(Failure::WrongToken)?;
-        let signed = |key: &HmacKey| {
-            let expected = base64::encode_url_digest(&sign(key, user, parts.limit, parts.expiry));
-            sha256::equal(&expected, parts.signature)
-        };
-        if !self.0.iter().any(signed) {
-            return Err(Failure::WrongToken);
-        }
-        let limit = match parts.limit {
-            b"" => None,
-            digits => Some(limit(digits).ok_or(Failure::LimitOutOfRange)?),
-        };
-        let expiry = decimal::parse(parts.expiry).ok_or(Failure::WrongToken)?;
-        if wall.secs() >= expiry {
+    /// Verifies a token and has `last` remember it under `hash`. If `user` is given, it must be theirs.
+    /// An error is the cause; nothing is remembered then.
+    pub(super) fn verify(
+        &self,
+        token: &[u8],
+        user: Option<&[u8]>,
+        wall: Timestamp,
+        hash: u64,
+        last: &mut LastToken,
+    ) -> Result<(), Failure> {
+        let mut buffer = [0; MAX_PART];
+        let text = self.keys.open(token, &mut buffer)?;
+        let known = last.0.get_or_insert_default();
+        known.until = 0;
+        let times = self.read(text, known)?;
+        let now = wall.secs();
+        if now >= times.expiry + LEEWAY {
             return Err(Failure::Expired);
         }
-        Ok(Grant { limit, admin: false })
+        if now + LEEWAY < times.begin {
+            return Err(Failure::Early);
+        }
+        if user.is_some_and(|user| user != known.user) {
+            return Err(Failure::OtherUser);
+        }
+        (known.hash, known.until) = (hash, times.expiry + LEEWAY);
+        Ok(())
+    }
+
+    /// Reads the claims into `known`.
+    fn read(&self, text: &[u8], known: &mut Verified) -> Result<Times, Failure> {
+        known.clear();
+        let (mut expiry, mut begin, mut audience) = (None, 0, None);
+        let mut are_good = true;
+        jwt::members(text, |name, value| {
+            let is_good = match CLAIMS.iter().find(|claim| name.is(claim)) {
+                Some(&"sub") => known.read_user(value),
+                Some(&"exp") => time(value).map(|time| expiry = Some(time)),
+                Some(&"nbf") => time(value).map(|time| begin = time),
+                Some(&"aud") => self.is_meant(value).map(|is_meant| audience = Some(is_meant)),
+                Some(&"limit") => known.read_limit(value),
+                Some(&"class") => known.read_classes(value),
+                Some(&"admin") => match value {
+                    Value::Bool(admin) => {
+                        known.admin = admin;
+                        Some(())
+                    }
+                    _ => None,
+                },
+                _ => Some(()),
+            };
+            are_good &= is_good.is_some();
+        })
+        .filter(|()| are_good && !known.user.is_empty())
+        .ok_or(Failure::Claims)?;
+        let expiry = expiry.ok_or(Failure::Claims)?;
+        // A token that says whom it is for is for nobody else (RFC 7519 section 4.1.3).
+        match (&self.audience, audience) {
+            (None, None) | (Some(_), Some(true)) => Ok(Times { expiry, begin }),
+            _ => Err(Failure::Audience),
+        }
+    }
+
+    /// Whether `aud` names us; None if it names nobody.
+    fn is_meant(&self, value: Value) -> Option<bool> {
+        let ours = |name: Text| self.audience.as_deref().is_some_and(|ours| name.is(ours));
+        match value {
+            Value::String(name) => Some(ours(name)),
+            Value::Array(names) => {
+                let (mut is_meant, mut are_names) = (false, true);
+                json::elements(names, |name| match name {
+                    Value::String(name) => is_meant |= ours(name),
+                    _ => are_names = false,
+                });
+                are_names.then_some(is_meant)
+            }
+            _ => None,
+        }
     }
 }
 
-struct Claims<'a> {
-    limit: &'a [u8],
-    expiry: &'a [u8],
-    signature: &'a [u8],
+const CLAIMS: [&str; 7] = ["sub", "exp", "nbf", "aud", "limit", "class", "admin"];
+
+/// When a token is valid, in seconds since the Unix epoch.
+struct Times {
+    begin: u64,
+    expiry: u64,
 }
 
-/// Refuses a comment and the lines around a PEM file: others can guess what they say, so they must not become keys.
-fn is_key(line: &[u8]) -> Result<(), String> {
-    if line.starts_with(BYTE_ORDER_MARK) {
-        return Err(MARKED.into());
+impl Verified {
+    fn clear(&mut self) {
+        [&mut self.user, &mut self.class_limits, &mut self.classes].into_iter().for_each(Vec::clear);
+        (self.limit, self.admin) = (None, false);
     }
-    if line.starts_with(b"#") || line.starts_with(b"-----") {
-        return Err(
-            "this is no key but a comment or a PEM line; a file of keys holds nothing but keys".into()
-        );
+
+    fn read_user(&mut self, value: Value) -> Option<()> {
+        let Value::String(name) = value else { return None };
+        name.write(&mut self.user);
+        text::is_user_id(&self.user).then_some(())
     }
-    match line.len() {
-        ..MIN_KEY => Err(format!("a key has at least {MIN_KEY} bytes, this one {}", line.len())),
-        _ => Ok(()),
+
+    fn read_limit(&mut self, value: Value) -> Option<()> {
+        let total = match value {
+            Value::Number(number) => u32::try_from(decimal::whole(number)?).ok()?,
+            Value::String(written) => {
+                written.write(&mut self.class_limits);
+                let Limits { total, classes } = Limits::parse(&self.class_limits)?;
+                let behind = self.class_limits.len() - classes.len();
+                self.class_limits.drain(..behind);
+                total
+            }
+            _ => return None,
+        };
+        self.limit = Some(total);
+        (total <= MAX_LIMIT).then_some(())
+    }
+
+    fn read_classes(&mut self, value: Value) -> Option<()> {
+        let Value::Array(words) = value else { return None };
+        let mut are_good = true;
+        json::elements(words, |word| {
+            let Value::String(word) = word else { return are_good = false };
+            if !self.classes.is_empty() {
+                self.classes.push(b',');
+            }
+            let start = self.classes.len();
+            word.write(&mut self.classes);
+            are_good &= limits::is_class(&self.classes[start..]);
+        });
+        (are_good && limits::is_list(&self.classes)).then_some(())
     }
 }
 
-/// Takes a token apart. Lengths and digits are looked at first: a signature is not computed over what is no token.
-fn split(token: &[u8]) -> Option<Claims<'_>> {
-    let mut parts = token.strip_prefix(b"v1.")?.split(|&byte| byte == b'.');
-    let parts = (parts.next()?, parts.next()?, parts.next()?, parts.next());
-    let (limit, expiry, signature, None) = parts else { return None };
-    let is_number = |part: &[u8]| part.len() <= MAX_DIGITS && part.iter().all(u8::is_ascii_digit);
-    let has_form = is_number(limit) && is_number(expiry) && signature.len() == SIGNATURE;
-    has_form.then_some(Claims { limit, expiry, signature })
-}
-
-fn sign(key: &HmacKey, user: &[u8], limit: &[u8], expiry: &[u8]) -> [u8; 32] {
-    key.sign(&[b"v1\n", user, b"\n", limit, b"\n", expiry])
+fn time(value: Value) -> Option<u64> {
+    let Value::Number(number) = value else { return None };
+    decimal::whole(number).filter(|time| *time <= MAX_TIME)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const KEY: &str = "an example key of 32 bytes or more";
-    const OTHER: &str = "another key, which is 32 bytes too";
+    const KEY: &str = "an-example-key-of-32-bytes-or-more";
+    const NOW: u64 = 1_700_000_000;
 
-    fn keys(text: &str) -> Keys {
-        Keys::read(text.as_bytes()).ok().unwrap()
+    fn signed(audience: Option<&str>) -> Signed {
+        Signed::new(Keys::read(KEY.as_bytes()).ok().unwrap(), audience.map(str::to_owned))
     }
 
-    /// The worked example of the README.
-    #[test]
-    fn signs_what_the_readme_shows() {
-        let expected = "v1.5.1800000000.RqwS6wMMOPtAWv4-h_VBHMFsRswtnqfLbhldMVpNLVs";
-        assert_eq!(keys(KEY).mint(b"alice", Some(5), 1_800_000_000), expected);
-    }
-
+    /// Who gets in with these claims, at [`NOW`]: `user limit classes admin`.
     #[track_caller]
-    fn check(keys: &Keys, user: &str, token: &str, secs: u64, expected: Result<Option<u32>, Failure>) {
-        let wall = Timestamp::from_millis(secs * 1000);
-        let checked = keys.check(user.as_bytes(), token.as_bytes(), wall);
-        assert_eq!(checked.map(|grant| grant.limit), expected, "{user} {token}");
+    fn check(signed: &Signed, claims: &str, expected: Result<&str, Failure>) {
+        let mut token = Vec::new();
+        signed.keys.write(|out| out.extend_from_slice(claims.as_bytes()), &mut token);
+        let (mut arena, mut last) = (Arena::default(), LastToken::default());
+        let wall = Timestamp::from_millis(1000 * NOW + 999);
+        let verified = signed.verify(&token, None, wall, 7, &mut last).map(|()| {
+            let user = last.recall(7, wall, Limits::from(3), &mut arena).unwrap();
+            let Limits { total, classes } = user.limits.of(&arena);
+            let [name, of_classes, classes] =
+                [arena.get(user.name), classes, arena.get(user.classes)].map(String::from_utf8_lossy);
+            format!("{name} {total},{of_classes} {classes} {}", user.is_admin)
+        });
+        assert_eq!(verified.as_deref().map_err(|failure| *failure), expected, "{claims}");
+        let is_remembered = last.recall(7, wall, Limits::from(3), &mut arena).is_some();
+        assert_eq!(is_remembered, expected.is_ok(), "{claims}");
     }
 
     #[test]
-    fn takes_its_own_tokens_until_they_expire() {
-        let keys = keys(KEY);
-        for limit in [None, Some(1), Some(1000)] {
-            let token = keys.mint("Żółw".as_bytes(), limit, 1000);
-            check(&keys, "Żółw", &token, 999, Ok(limit));
-            check(&keys, "Żółw", &token, 1000, Err(Failure::Expired));
-        }
-    }
-
-    #[test]
-    fn takes_nothing_that_was_altered() {
-        let keys = keys(KEY);
-        let token = keys.mint(b"alice", Some(5), 1000);
-        let wrong = |user: &str, token: &str| check(&keys, user, token, 0, Err(Failure::WrongToken));
-        for i in 0..token.len() {
-            let mut altered = token.clone().into_bytes();
-            altered[i] ^= 1;
-            wrong("alice", &String::from_utf8(altered).unwrap());
-            wrong("alice", &token[..i]);
-        }
-        wrong("Alice", &token);
-        wrong("alice", &format!("{token}."));
-        wrong("alice", &format!("{token}A"));
-        wrong("alice", "");
-        for changed in ["v1..1000.", "v1.05.1000.", "v1.5.01000.", "v1.5.9999.", "v2.5.1000.", "v1.50.100."] {
-            wrong("alice", &format!("{changed}{}", token.rsplit('.').next().unwrap()));
-        }
-        // Claims that would run together without the line feeds between them.
-        let other = keys.mint(b"alice", Some(51), 1000);
-        wrong("alice5", &other.replace("v1.51.", "v1.1."));
-    }
-
-    #[test]
-    fn a_signature_does_not_make_nonsense_valid() {
-        let keys = keys(KEY);
-        let long = "1".repeat(MAX_DIGITS + 1);
-        for (limit, expiry, failure) in [
-            ("1001", "9999", Failure::LimitOutOfRange),
-            ("99999999999999999999", "9999", Failure::LimitOutOfRange),
-            ("1001", "0", Failure::LimitOutOfRange),
-            (&long, "9999", Failure::WrongToken),
-            ("+5", "9999", Failure::WrongToken),
-            ("5", "", Failure::WrongToken),
-            ("5", "1e9", Failure::WrongToken),
-            ("5", &long, Failure::WrongToken),
-            ("5", "99999999999999999999", Failure::WrongToken),
+    fn claims_say_who_and_what() {
+        let signed = signed(None);
+        for (claims, expected) in [
+            (r#""sub":"alice""#, "alice 3,  false"),
+            (r#""sub":"\u017b\u00f3\u0142w \ud83d\udc22""#, "Żółw 🐢 3,  false"),
+            (r#""sub":"auth0|12/3@x","iat":"whenever","jti":null,"x":{"x":[1]}"#, "auth0|12/3@x 3,  false"),
+            (r#""sub":"a","limit":5"#, "a 5,  false"),
+            (r#""sub":"a","limit":0"#, "a 0,  false"),
+            (r#""sub":"a","limit":1000"#, "a 1000,  false"),
+            (r#""sub":"a","limit":2.9"#, "a 2,  false"),
+            (r#""sub":"a","limit":1e1"#, "a 10,  false"),
+            (r#""sub":"a","limit":"4""#, "a 4,  false"),
+            (r#""sub":"a","limit":"3,mobile=1,live=0""#, "a 3,mobile=1,live=0  false"),
+            (r#""sub":"a","limit":"3\u002cmobile=1""#, "a 3,mobile=1  false"),
+            (r#""sub":"a","class":[]"#, "a 3,  false"),
+            (r#""sub":"a","class":["mobile","profile-ann","x","1"]"#, "a 3, mobile,profile-ann,x,1 false"),
+            (r#""sub":"a","admin":true"#, "a 3,  true"),
+            (r#""sub":"a","admin":false,"\u006cimit":1"#, "a 1,  false"),
         ] {
-            let signature = sign(&keys.0[0], b"alice", limit.as_bytes(), expiry.as_bytes());
-            let signature = base64::encode_url_digest(&signature);
-            let token = format!("v1.{limit}.{expiry}.{}", str::from_utf8(&signature).unwrap());
-            check(&keys, "alice", &token, 0, Err(failure));
+            check(&signed, &format!(r#"{{{claims},"exp":1700000900}}"#), Ok(expected));
         }
     }
 
     #[test]
-    fn keys_can_be_changed_without_an_outage() {
-        let old = keys(OTHER).mint(b"alice", None, 1000);
-        let both = keys(&format!("{KEY}\r\n\n  {OTHER}\n"));
-        assert_eq!(both.count(), 2);
-        check(&both, "alice", &old, 0, Ok(None));
-        let new = both.mint(b"alice", None, 1000);
-        check(&keys(KEY), "alice", &new, 0, Ok(None));
-        check(&keys(OTHER), "alice", &new, 0, Err(Failure::WrongToken));
-    }
-
-    #[test]
-    fn refuses_a_file_without_a_good_key() {
-        let five = [KEY; 5].join("\n");
-        for (text, line) in [
-            ("", 1),
-            ("\n\n", 1),
-            ("short", 1),
-            (&*format!("{KEY}\nshort\n"), 2),
-            (&five, 5),
-            (&format!("# made on Monday, for the staging servers\n{KEY}\n"), 1),
-            (&format!("{KEY}\n  # the old one, until the first of the month\n"), 2),
-            (&format!("{KEY}\n-----BEGIN EC PRIVATE KEY-----------------\n"), 2),
-            (&format!("\u{feff}{KEY}\n"), 1),
-            (&format!("{KEY}\n\u{feff}{OTHER}\n"), 2),
+    fn a_claim_of_a_wrong_kind_is_refused() {
+        let signed = signed(None);
+        for claims in [
+            r#""sub":"alice""#,
+            r#""exp":1700000900"#,
+            r#""sub":"alice","exp":"1700000900""#,
+            r#""sub":"alice","exp":null"#,
+            r#""sub":"alice","exp":true"#,
+            r#""sub":"alice","exp":[1700000900]"#,
+            r#""sub":"alice","exp":-1"#,
+            r#""sub":"alice","exp":1e400"#,
+            r#""sub":"alice","exp":9007199254740993"#,
+            r#""sub":"alice","exp":9007199254740992,"exp":9007199254740992"#,
+            r#""sub":"alice","exp":1700000900,"sub":"bob""#,
+            r#""sub":"alice","exp":1700000900,"\u0073ub":"bob""#,
+            r#""sub":"alice","exp":1700000900,"x":1,"x":1"#,
+            r#""sub":"alice","exp":1700000900,"nbf":"0""#,
+            r#""sub":"alice","exp":1700000900,"nbf":null"#,
+            r#""sub":"alice","exp":1700000900,"nbf":-1"#,
+            r#""sub":"","exp":1700000900"#,
+            r#""sub":null,"exp":1700000900"#,
+            r#""sub":5,"exp":1700000900"#,
+            r#""sub":["alice"],"exp":1700000900"#,
+            r#""sub":"a:b","exp":1700000900"#,
+            r#""sub":"a\u0000","exp":1700000900"#,
+            r#""sub":"a\n","exp":1700000900"#,
+            &format!(r#""sub":"{}","exp":1700000900"#, "x".repeat(257)),
+            r#""sub":"a","exp":1700000900,"limit":1001"#,
+            r#""sub":"a","exp":1700000900,"limit":-1"#,
+            r#""sub":"a","exp":1700000900,"limit":4294967299"#,
+            r#""sub":"a","exp":1700000900,"limit":null"#,
+            r#""sub":"a","exp":1700000900,"limit":"""#,
+            r#""sub":"a","exp":1700000900,"limit":"3,""#,
+            r#""sub":"a","exp":1700000900,"limit":"3,mobile=1,mobile=1""#,
+            r#""sub":"a","exp":1700000900,"limit":[3]"#,
+            r#""sub":"a","exp":1700000900,"class":"mobile""#,
+            r#""sub":"a","exp":1700000900,"class":null"#,
+            r#""sub":"a","exp":1700000900,"class":["mobile","mobile"]"#,
+            r#""sub":"a","exp":1700000900,"class":["a","b","c","d","e"]"#,
+            r#""sub":"a","exp":1700000900,"class":["Mobile"]"#,
+            r#""sub":"a","exp":1700000900,"class":["a,b"]"#,
+            r#""sub":"a","exp":1700000900,"class":[""]"#,
+            r#""sub":"a","exp":1700000900,"class":[1]"#,
+            r#""sub":"a","exp":1700000900,"admin":"true""#,
+            r#""sub":"a","exp":1700000900,"admin":1"#,
+            r#""sub":"a","exp":1700000900,"admin":null"#,
+            r#""sub":"a","exp":1700000900,"aud":null"#,
+            r#""sub":"a","exp":1700000900,"aud":[1]"#,
         ] {
-            assert_eq!(Keys::read(text.as_bytes()).err().map(|(line, _)| line), Some(line), "{text}");
+            check(&signed, &format!("{{{claims}}}"), Err(Failure::Claims));
         }
+        for text in
+            ["", "[]", "null", r#"["sub","exp"]"#, "{", r#"{"sub":"a","exp":1700000900} x"#, "\u{feff}{}"]
+        {
+            check(&signed, text, Err(Failure::Claims));
+        }
+    }
+
+    #[test]
+    fn clocks_may_differ_by_half_a_minute_and_no_more() {
+        let signed = signed(None);
+        for (times, failure) in [
+            ("\"exp\":1700000001", None),
+            ("\"exp\":1700000000", None),
+            ("\"exp\":1699999971", None),
+            ("\"exp\":1699999970", Some(Failure::Expired)),
+            ("\"exp\":1699999970.9999999999999999", Some(Failure::Expired)),
+            ("\"exp\":1.699999971e9", None),
+            ("\"exp\":16999999710e-1", None),
+            ("\"exp\":0", Some(Failure::Expired)),
+            ("\"exp\":9007199254740992", None),
+            ("\"exp\":1700000900,\"nbf\":1700000030", None),
+            ("\"exp\":1700000900,\"nbf\":1700000030.5", None),
+            ("\"exp\":1700000900,\"nbf\":1700000031", Some(Failure::Early)),
+            ("\"exp\":1700000900,\"nbf\":0", None),
+            ("\"exp\":1,\"nbf\":9007199254740992", Some(Failure::Expired)),
+        ] {
+            let expected = failure.map_or(Ok("alice 3,  false"), Err);
+            check(&signed, &format!("{{\"sub\":\"alice\",{times}}}"), expected);
+        }
+    }
+
+    #[test]
+    fn a_token_is_for_whom_it_says() {
+        let of = |audience: &str| format!(r#"{{"sub":"a","exp":1700000900{audience}}}"#);
+        let ours = |audience: &str| format!(",\"aud\":{audience}");
+        let good = Ok("a 3,  false");
+        check(&signed(None), &of(""), good);
+        for audience in [r#""tv""#, r#"["tv"]"#, "[]", r#""""#] {
+            check(&signed(None), &of(&ours(audience)), Err(Failure::Audience));
+        }
+        let tv = signed(Some("tv"));
+        check(&tv, &of(""), Err(Failure::Audience));
+        for audience in [r#""tv""#, r#"["web","tv"]"#, r#""\u0074v""#] {
+            check(&tv, &of(&ours(audience)), good);
+        }
+        for audience in [r#""TV""#, r#""tv ""#, r#"["web"]"#, "[]", r#""""#] {
+            check(&tv, &of(&ours(audience)), Err(Failure::Audience));
+        }
+    }
+
+    #[test]
+    fn a_connection_remembers_the_last_token_until_it_expires_or_keys_are_read_again() {
+        let wall = |secs| Timestamp::from_millis(1000 * secs);
+        let (mut last, mut arena) = (LastToken::default(), Arena::default());
+        let one = signed(None);
+        let token =
+            one.keys.mint(&super::super::keys::Claims { user: "alice", expiry: NOW, ..Default::default() });
+        let hash = one.hash(token.as_bytes());
+        let mut recalls = |last: &LastToken, hash, secs| {
+            last.recall(hash, wall(secs), Limits::from(3), &mut arena)
+                .map(|user| arena.get(user.name).to_vec())
+        };
+        assert_eq!(recalls(&last, hash, NOW), None);
+        assert_eq!(recalls(&last, 0, 0), None);
+        assert_eq!(one.verify(token.as_bytes(), Some(b"alice"), wall(NOW), hash, &mut last), Ok(()));
+        assert_eq!(recalls(&last, hash, NOW + 29), Some(b"alice".to_vec()));
+        assert_eq!(recalls(&last, hash, NOW + 30), None);
+        assert_eq!(recalls(&last, hash + 1, NOW), None);
+        // The same file, read again.
+        assert_eq!(recalls(&last, signed(None).hash(token.as_bytes()), NOW), None);
+        let failed = one.verify(token.as_bytes(), Some(b"bob"), wall(NOW), hash, &mut last);
+        assert_eq!((failed, recalls(&last, hash, NOW)), (Err(Failure::OtherUser), None));
     }
 }

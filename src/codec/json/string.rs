@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use crate::codec::hex;
+use crate::codec::{Append, append, hex};
 
 /// A valid string, or a member's name, as written between its quotes.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,20 @@ impl<'a> Text<'a> {
         if self.escaped { self.chars().eq(plain.chars()) } else { self.raw == plain }
     }
 
+    /// Whether both mean the same.
+    #[must_use]
+    pub fn means(&self, other: &Self) -> bool {
+        if self.escaped || other.escaped { self.chars().eq(other.chars()) } else { self.raw == other.raw }
+    }
+
+    /// Appends what it means.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self.plain() {
+            Some(plain) => out.extend_from_slice(plain.as_bytes()),
+            None => self.chars().for_each(|c| out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes())),
+        }
+    }
+
     /// The characters it means.
     pub fn chars(&self) -> impl Iterator<Item = char> + use<'a> {
         let mut rest = self.raw;
@@ -37,27 +51,33 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Appends the string that means `text`, quotes and all. Only what must be escaped is.
+/// Text that is appended as the string that means it, quotes and all. Only what must be escaped is.
 ///
-/// `text` is UTF-8; it is taken as bytes, so that a caller that has checked them once need not check them again for a `&str`.
-pub fn write_string(text: &[u8], out: &mut Vec<u8>) {
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    write_inside(text, out);
-    out.push(b'"');
+/// It is UTF-8, taken as bytes, so that a caller that has checked them once need not check them again for a `&str`.
+pub struct Quoted<'a>(pub &'a [u8]);
+
+impl Append for Quoted<'_> {
+    fn append(self, out: &mut Vec<u8>) {
+        out.reserve(self.0.len() + 2);
+        append!(out, "\"", Inside(self.0), "\"");
+    }
 }
 
-/// Appends what stands between the quotes of the string that means `text`.
-pub fn write_inside(text: &[u8], out: &mut Vec<u8>) {
-    let mut rest = text;
-    loop {
-        let (plain, special) = rest.split_at(plain_run(rest));
-        out.extend_from_slice(plain);
-        let Some((&c, after)) = special.split_first() else {
-            return;
-        };
-        write_escaped(c, out);
-        rest = after;
+/// Text that is appended as what stands between the quotes of that string.
+pub struct Inside<'a>(pub &'a [u8]);
+
+impl Append for Inside<'_> {
+    fn append(self, out: &mut Vec<u8>) {
+        let mut rest = self.0;
+        loop {
+            let (plain, special) = rest.split_at(plain_run(rest));
+            out.extend_from_slice(plain);
+            let Some((&c, after)) = special.split_first() else {
+                return;
+            };
+            write_escaped(c, out);
+            rest = after;
+        }
     }
 }
 
@@ -175,7 +195,7 @@ mod tests {
     #[track_caller]
     fn check_written(text: &str, expected: &str) {
         let mut out = b"kept ".to_vec();
-        write_string(text.as_bytes(), &mut out);
+        Quoted(text.as_bytes()).append(&mut out);
         assert_eq!(String::from_utf8(out), Ok(format!("kept {expected}")));
         check_is(expected, text, true);
     }

@@ -1,13 +1,13 @@
 //! Bytes in, bodies out. Each row is fed whole, byte by byte, cut at every place, and followed by another
 //! request.
 
-use super::{BodyDecoder, Decoded};
+use super::{BodyDecoder, WholeBody};
 use crate::http::{Framing, Refusal, Refusal::*, limits};
 
 const NEXT: &[u8] = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n";
 
 /// What a decoder says of the bytes that it has been shown, and the body if that is whole.
-type Answer = Result<Option<(Decoded, Vec<u8>)>, Refusal>;
+type Answer = Result<Option<(WholeBody, Vec<u8>)>, Refusal>;
 
 /// A connection's bytes behind the head, and the decoder at work on them.
 struct Feed {
@@ -76,7 +76,12 @@ fn check_framed(framing: Framing, input: &[u8], expected: Result<&[u8], Refusal>
     match (&found, expected) {
         (Ok(Some((decoded, body))), Ok(expected)) => {
             assert_eq!(body.escape_ascii().to_string(), expected.escape_ascii().to_string());
-            assert_eq!(decoded, &Decoded { body: expected.len(), consumed: input.len() }, "{}", show(input));
+            assert_eq!(
+                decoded,
+                &WholeBody { body: expected.len(), consumed: input.len() },
+                "{}",
+                show(input)
+            );
         }
         (Err(refusal), Err(expected)) => assert_eq!(*refusal, expected, "{}", show(input)),
         _ => panic!("{found:?} instead of {expected:?}: {}", show(input)),
@@ -405,10 +410,10 @@ fn limits_extensions_trailers_and_leading_zeros_in_all() {
     let zeros = "0000000000000001\r\nx\r\n".repeat(most / 15);
     check([&zeros, "0\r\n\r\n"].concat(), Ok(&"x".repeat(most / 15)));
     check([&zeros, "00\r\n\r\n"].concat(), Ok(&"x".repeat(most / 15)));
-    check_at_once([&zeros, "000"].concat(), ChunkExtrasTooLarge);
+    check_at_once([&zeros, "000"].concat(), ChunkSize);
     check(["0".repeat(most + 1), "\r\n\r\n".into()].concat(), Ok(""));
     check(["0".repeat(most), "1\r\nx\r\n0\r\n\r\n".into()].concat(), Ok("x"));
-    check_at_once("0".repeat(most + 2), ChunkExtrasTooLarge);
+    check_at_once("0".repeat(most + 2), ChunkSize);
 }
 
 #[test]

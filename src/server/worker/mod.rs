@@ -2,11 +2,13 @@
 //!
 //! A turn has six steps: **wait**; **read** what has come; **decode** it into one batch of commands; **give up** the
 //! connections that are due; **execute** the batch, so that what a store costs for durability or distance is paid once a
-//! turn; and **respond**. Each step is done for all connections before the next. A batch that has to wait for a slow
+//! turn; and **respond**. Each step is done for all connections before the next, unless a buffer is full. Then come the
+//! batches that were parked and can go on, and the newcomers. A batch that has to wait for a slow
 //! engine is parked with its requests, and the worker goes on with further turns.
 //!
-//! *Invariant:* a worker blocks only in its poller (and, when a turn fails, in a short sleep). What it shares with other
-//! threads is listed in [`Links`]; it takes their locks for a few stores at most. No panic ends it.
+//! *Invariant:* a worker waits in its poller alone (and, when a turn fails, in a short sleep). It shares with other
+//! threads what is in [`Shared`], and takes their locks for a few stores at most. No panic ends it. (Tested by
+//! `tests/strace.py`.)
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -18,27 +20,26 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::connection::{Connection, READ};
+use super::connection::{Connection, Next, READ, Step};
 use super::deadlines::Deadlines;
-use super::logger::Logger;
-use super::mailbox::WakeUps;
 use super::notice;
-use super::poller::{Event, Poll, Poller};
-use super::shared::{Inbox, Shared, Stage};
+use super::shared::{Inbox, Shared, Station, WakeUps};
 use super::slab::{Handle, Slab};
-use crate::app::counters::{Counter, Counters};
+use crate::app::counters::{Counter, Counters, Lost, Timeout};
 use crate::app::problem::Problem;
 use crate::app::{App, Side};
 use crate::http::limits;
-use crate::http::timeouts::Timeout;
-use crate::time::{Millis, Now, Timestamp};
+use crate::poller::{Poll, Poller, Readiness, engine_key};
+use crate::store::Session;
+use crate::streams::account::Policy;
+use crate::time::Timestamp;
 
-use work::{Engine, Work, session_key};
+use parking::{Parking, Work};
 
 mod execute;
-mod messages;
+mod parking;
+mod room;
 mod serve;
-mod work;
 
 /// How many connections are served in a turn at most. Few enough that the first need not wait long for the last: all
 /// responses of a turn go out at its end.
@@ -57,34 +58,22 @@ const WAKE: u64 = u64::MAX;
 /// How long to rest after a failure that may come again at once: better a slow server than a spinning one.
 const REST: Duration = Duration::from_millis(100);
 
-/// One worker.
 pub struct Worker {
-    links: Links,
+    shared: Arc<Shared>,
+    number: usize,
+    wake_ups: WakeUps,
     app: App,
     connections: Connections,
     input: Input,
-    work: Work,
-    engine: Engine,
+    work: Box<Work>,
+    session: Box<dyn Session>,
+    parking: Parking,
+    /// Under `--store-down allow` the rules by which what is not carried out is answered.
+    lenient: Option<Policy>,
     output: Output,
-    time: Time,
-    /// Which reading of the files the app's credentials come from.
-    credentials_version: usize,
+    clock: Clock,
     /// When the server has to have stopped; None while it need not.
     stop_by: Option<Timestamp>,
-}
-
-/// What a worker shares with the other threads.
-pub struct Links {
-    pub number: usize,
-    pub shared: Arc<Shared>,
-    pub inbox: Arc<Inbox>,
-    /// Those of all workers.
-    pub inboxes: Arc<[Arc<Inbox>]>,
-    pub wake_ups: WakeUps,
-    pub counters: Arc<Counters>,
-    pub logger: Option<Arc<Logger>>,
-    /// How long a stop waits for what is under way.
-    pub grace: Millis,
 }
 
 /// The connections, and how they are waited for.
@@ -105,6 +94,14 @@ struct Input {
     arrivals: Vec<(Handle, Range<usize>)>,
 }
 
+impl Input {
+    /// So many bytes of a connection have been read.
+    fn add(&mut self, handle: Handle, len: usize) {
+        self.arrivals.push((handle, self.filled..self.filled + len));
+        self.filled += len;
+    }
+}
+
 /// What has been encoded and not yet written.
 #[derive(Default)]
 struct Output {
@@ -112,90 +109,91 @@ struct Output {
     writes: Vec<(Handle, Range<usize>)>,
 }
 
-/// The turn's one reading of the clock.
-struct Time {
-    clock: Clock,
-    now: Now,
-    /// The steady clock at the beginning of the turn, in microseconds.
-    micros: u64,
-}
-
 impl Worker {
     /// A worker that has not begun.
-    pub fn new(links: Links, app: App, clock: Clock, idle: Millis) -> std::io::Result<Self> {
+    pub fn new(shared: Arc<Shared>, number: usize, wake_ups: WakeUps) -> std::io::Result<Self> {
         let mut poller = Poller::new(MAX_EVENTS)?;
-        poller.add(links.wake_ups.as_fd(), WAKE)?;
-        let waker = Waker::from(Arc::clone(&links.inbox));
-        let session = Arc::clone(&links.shared.store).session(waker)?;
-        let (slab, deadlines, scheduled) = (Slab::new(), Deadlines::new(idle), VecDeque::new());
+        poller.add(wake_ups.as_fd(), WAKE)?;
+        let site = &shared.site;
+        let waker = Waker::from(Arc::clone(&shared.inboxes[number]));
+        let session = Arc::clone(&site.store).session(waker)?;
+        let side = if number == shared.number(Station::Operators) { Side::Admin } else { Side::Public };
+        let (slab, deadlines, scheduled) = (Slab::new(), Deadlines::new(site.config.idle), VecDeque::new());
         Ok(Self {
-            links,
-            app,
+            number,
+            wake_ups,
+            app: App::new(Arc::clone(site), number, side),
             connections: Connections { slab, poller, deadlines, scheduled },
             input: Input { buffer: vec![0; BUFFER].into(), filled: 0, arrivals: Vec::new() },
-            work: Work::default(),
-            engine: Engine::new(session),
+            work: Box::default(),
+            session,
+            parking: Parking::new(site.store.patience()),
+            lenient: site.store.lenient(),
             output: Output::default(),
-            time: Time { clock, now: Now::default(), micros: 0 },
-            credentials_version: 0,
+            clock: shared.clock.clone(),
             stop_by: None,
+            shared,
         })
+    }
+
+    fn inbox(&self) -> &Inbox {
+        &self.shared.inboxes[self.number]
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.shared.site.counters[self.number]
     }
 
     /// Turns until the server stops.
     pub fn run(mut self) {
         let mut events = Vec::with_capacity(MAX_EVENTS);
         while !self.is_done() {
-            self.contain_all(|worker| worker.turn(&mut events));
+            if catch_unwind(AssertUnwindSafe(|| self.turn(&mut events))).is_err() {
+                self.recover();
+            }
         }
         self.close_all();
-        let shared = Arc::clone(&self.links.shared);
-        // Before the server may end: a session puts on the disk what is not there. It ends even if that panics.
+        let shared = Arc::clone(&self.shared);
+        // Before the server may end. It ends even if that panics.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
         shared.working.fetch_sub(1, Relaxed);
+        // That of the operators goes on until it is the last.
+        shared.inbox(Station::Operators).wake_owner();
     }
 
-    /// Does something. A panic is counted, and leaves no result.
-    fn contain<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        let done = catch_unwind(AssertUnwindSafe(|| work(self)));
-        done.inspect_err(|_| self.links.counters.bump(Counter::Panics, 0)).ok()
-    }
-
-    /// Does something that concerns all connections. If it panics, what is known of them cannot be trusted any more, so
-    /// that all are closed.
-    fn contain_all(&mut self, work: impl FnOnce(&mut Self)) {
-        if self.contain(work).is_some() {
-            return;
-        }
-        drop((self.engine.take_asked(), std::mem::take(&mut self.work), std::mem::take(&mut self.output)));
-        // The session may have kept a batch that is not parked.
-        self.engine.spend_ticket();
+    /// What concerns all connections has panicked: what is known of them cannot be trusted any more, so that all are closed.
+    fn recover(&mut self) {
+        self.counters().bump(Counter::Panics, 0);
+        self.parking.clear();
+        (self.work, self.output) = Default::default();
         (self.input.arrivals, self.input.filled) = (Vec::new(), 0);
         self.connections.scheduled.clear();
         self.connections.deadlines.clear();
         let closed = self.close_all();
-        let number = self.links.number;
+        let number = self.number;
         notice(&format!(
             "a panic, which is told above, has cost worker {number} its {closed} connections; it goes on, please report \
              the panic"
         ));
         std::thread::sleep(REST);
         // The wake-ups may have been cleared, and the messages not taken.
-        self.links.inbox.wake_worker();
+        self.inbox().wake_owner();
     }
 
-    /// While other workers still have requests under way, this one goes on for the sake of the admin listener.
-    fn is_done(&mut self) -> bool {
+    /// Whether the server stops and there is nothing left to do. For the sake of `/readyz` the worker of the operators goes on
+    /// while there is another one.
+    fn is_done(&self) -> bool {
         let Some(stop_by) = self.stop_by else { return false };
-        if stop_by <= self.time.now.steady {
-            return true;
-        }
         let Connections { slab, deadlines, .. } = &self.connections;
-        let idle = |handle| matches!(deadlines.waits_for(handle), Some(Timeout::Idle | Timeout::IdleAdmin));
-        self.links.shared.has_reached(Stage::Stopped) && slab.handles().all(idle)
+        let is_idle = |handle| deadlines.waits_for(handle) == Some(Timeout::Idle);
+        stop_by <= self.app.now.steady
+            || match self.app.side {
+                Side::Public => slab.handles().next().is_none(),
+                Side::Admin => self.shared.working.load(Relaxed) <= 1 && slab.handles().all(is_idle),
+            }
     }
 
-    fn turn(&mut self, events: &mut Vec<Event>) {
+    fn turn(&mut self, events: &mut Vec<Readiness>) {
         self.wait(events);
         let woken = self.read_all(events);
         self.decode_arrivals();
@@ -203,7 +201,7 @@ impl Worker {
         self.execute();
         if woken {
             // Before looking for what it was: what comes after the look wakes the worker again.
-            self.links.wake_ups.clear();
+            self.wake_ups.clear();
         }
         self.complete();
         if woken {
@@ -214,10 +212,10 @@ impl Worker {
     }
 
     /// Waits for something to happen; from then on it is `now`.
-    fn wait(&mut self, events: &mut Vec<Event>) {
+    fn wait(&mut self, events: &mut Vec<Readiness>) {
         let timeout = self.timeout();
         if let Err(error) = self.connections.poller.wait(events, timeout) {
-            // It can only be misused.
+            // The poller was used wrongly: it cannot fail otherwise.
             notice(&format!("cannot wait for connections: {error}"));
             std::thread::sleep(REST);
         }
@@ -225,34 +223,27 @@ impl Worker {
     }
 
     /// Until the next deadline; not at all when a connection is to be visited or answered.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&mut self) -> Option<Duration> {
         if !self.connections.scheduled.is_empty() || !self.work.exchanges.is_empty() {
             return Some(Duration::ZERO);
         }
-        let due = [self.connections.deadlines.next(), self.stop_by, self.engine.deadline];
+        let due = [self.connections.deadlines.next(), self.stop_by, self.parking.due(), self.app.due];
         let due = due.into_iter().flatten().min()?;
-        Some(Duration::from_millis(self.time.now.steady.until(due).millis()))
+        Some(Duration::from_millis(self.app.now.steady.until(due).millis()))
     }
 
     fn begin(&mut self) {
-        self.time.micros = self.time.clock.micros();
-        self.time.now = self.time.clock.now(self.time.micros);
-        self.app.begin(self.time.now, self.time.micros);
-        let shared = &self.links.shared;
-        if shared.credentials_version.load(Relaxed) != self.credentials_version {
-            let (version, credentials) = shared.credentials();
-            self.credentials_version = version;
-            self.app.set_credentials(credentials);
-        }
+        let micros = self.clock.micros();
+        self.app.begin(self.clock.now(micros), micros);
     }
 
     /// Reads from the connections that were left for this turn, and from those that the poller tells of. Returns whether
     /// the worker was woken.
-    fn read_all(&mut self, events: &[Event]) -> bool {
+    fn read_all(&mut self, events: &[Readiness]) -> bool {
         self.visit_scheduled();
         let mut woken = false;
         for event in events {
-            match session_key(event.token) {
+            match engine_key(event.token) {
                 _ if event.token == WAKE => woken = true,
                 Some(key) => self.session_ready(key),
                 None => self.wake(Handle::of_token(event.token), event.hup),
@@ -279,24 +270,26 @@ impl Worker {
 
     fn close_if_idle(&mut self, handle: Handle) {
         let connection = self.connections.slab.get_mut(handle);
-        if connection.is_some_and(|connection| connection.side == Side::Public && connection.is_idle()) {
+        if self.app.side == Side::Public && connection.is_some_and(|connection| connection.is_idle()) {
             self.close(handle);
         }
     }
 
     /// Gives up the connections that have kept the worker waiting too long.
     fn give_up(&mut self) {
-        while let Some((handle, wait)) = self.connections.deadlines.take_due(self.time.now.steady) {
+        while let Some((handle, wait)) = self.connections.deadlines.take_due(self.app.now.steady) {
             let Some(connection) = self.connections.slab.get_mut(handle) else { continue };
             if connection.is_responding() {
                 // The rest of its request has come in this very turn.
                 continue;
             }
-            self.links.counters.bump(Counter::Timeouts, wait as usize);
+            self.shared.site.counters[self.number].bump(Counter::Timeouts, wait as usize);
             match (wait, connection.take_partial()) {
                 (Timeout::Head | Timeout::Body, Some(partial)) if partial.is_begun() => {
-                    let problem = Problem::Late { body: wait == Timeout::Body };
-                    self.refuse(handle, problem, Some(&partial));
+                    let problem = if wait == Timeout::Body { Problem::LateBody } else { Problem::LateHead };
+                    let (from, receiver) = ((handle, connection.source()), &partial.receiver);
+                    self.work.refuse(&mut self.app, from, problem, receiver, &partial.bytes);
+                    connection.step(Step::Decoded(true, Next::Close));
                 }
                 _ => self.close(handle),
             }
@@ -305,17 +298,13 @@ impl Worker {
 
     /// Leaves the turn's log lines to the logger, and says how busy this worker is.
     fn end(&mut self) {
-        self.say_longest_idle(Side::Public);
-        self.say_longest_idle(Side::Admin);
-        let Links { inbox, logger, counters, number, .. } = &self.links;
-        if let Some(logger) = logger
-            && !self.app.lines.is_empty()
-        {
-            logger.take(*number, &mut self.app.lines, counters);
+        self.say_who_gives_way();
+        if let Some(log) = self.shared.log.as_ref().filter(|_| !self.app.lines.is_empty()) {
+            let lost = log.leave(|lines| lines.take(&mut self.app.lines));
+            self.counters().add(Counter::LinesLost, Lost::Slow as usize, lost);
         }
-        let deadlines = &self.connections.deadlines;
-        inbox.parked.store(self.engine.submitted(), Relaxed);
-        let holding = deadlines.holding();
+        self.counters().set(Counter::Parked, self.parking.len() as u64);
+        let (inbox, holding) = (self.inbox(), self.connections.deadlines.holding());
         inbox.holding.store(holding, Relaxed);
         if holding > inbox.held.load(Relaxed) {
             inbox.held.store(holding, Relaxed);

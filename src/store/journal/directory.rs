@@ -1,12 +1,4 @@
-//! The directory of a journal, and its files as a writer sees them.
-//!
-//! ```text
-//! control          the horizon and the lease clock; locked as long as a server uses the directory
-//! 0000000042.log   what one worker wrote in an eighth of a lease
-//! *.torn           tails that were cut off, kept for a look
-//! ```
-//!
-//! *Invariant:* what is written and read here is not understood here.
+//! The directory of a journal, and its files as a writer sees them; `docs/journal.md` says what each of them is.
 
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -14,17 +6,16 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file that is locked.
 pub const CONTROL: &str = "control";
 /// What the name of every journal file ends with.
 const SUFFIX: &str = ".log";
+/// What the name of a file ends with that the operator does without.
+pub const LOST: &str = "lost";
 
 /// A file that is written from its beginning to its end. Tests put faults in here.
 pub trait Medium: Send + Sync {
     /// Writes some of `bytes` at `offset`, as `pwrite` does.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
-    /// Cuts the file off.
-    fn truncate(&self, length: u64) -> io::Result<()>;
     /// Returns when all that was written is on the disk. A file that has been deleted meanwhile is an error: what is on
     /// the disk of it will not be found.
     fn sync(&self) -> io::Result<()>;
@@ -36,7 +27,6 @@ pub trait Disk: Send + Sync {
     fn check(&self) -> io::Result<()>;
     /// Makes a file with this number. It is found after a power cut once `sync` has returned.
     fn create(&self, number: u64) -> io::Result<Arc<dyn Medium>>;
-    /// Deletes a file.
     fn remove(&self, number: u64) -> io::Result<()>;
     /// Returns when what was made and deleted is on the disk.
     fn sync(&self) -> io::Result<()>;
@@ -57,6 +47,7 @@ impl Directory {
     ///
     /// A sentence that says what to do: another server uses it, or the system's refusal.
     pub fn open(path: &Path) -> Result<Self, String> {
+        let refused = |why: String| format!("--store dir:{}: {why}", path.display());
         let failed = |error: io::Error| {
             let hint = match error.kind() {
                 io::ErrorKind::PermissionDenied => "; it has to belong to the user that the server runs as",
@@ -64,31 +55,33 @@ impl Directory {
                 io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => "; name a directory",
                 _ => "",
             };
-            format!("--store dir:{}: {error}{hint}", path.display())
+            refused(format!("{error}{hint}"))
         };
         std::fs::create_dir_all(path).map_err(failed)?;
-        let control = options().open(path.join(CONTROL)).map_err(failed)?;
-        match control.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(format!(
-                    "--store dir:{}: another server uses this directory; stop it, or name another directory",
-                    path.display()
-                ));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        let name = path.join(CONTROL);
+        if std::fs::metadata(&name).is_ok_and(|found| !found.is_file()) {
+            return Err(format!("{} is no file; move it away", name.display()));
         }
-        let directory = Self { path: path.into(), control };
-        directory.sync().map_err(failed)?;
-        Ok(directory)
+        let control = options().open(name).map_err(failed)?;
+        loop {
+            let why = match control.try_lock() {
+                Ok(()) => return Ok(Self { path: path.into(), control }),
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(TryLockError::WouldBlock) => {
+                    "another server uses this directory; stop it, or name another directory".into()
+                }
+                Err(TryLockError::Error(error)) => format!(
+                    "cannot lock it: {error}; has its file system (NFS?) no locks? Name a directory on a local disk"
+                ),
+            };
+            return Err(refused(why));
+        }
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the control file holds.
     pub fn read_control(&self) -> io::Result<Vec<u8>> {
         std::fs::read(self.path.join(CONTROL))
     }
@@ -104,9 +97,13 @@ impl Directory {
         Ok(numbers)
     }
 
-    /// The path of the file with this number.
     pub fn file(&self, number: u64) -> PathBuf {
         self.path.join(format!("{number:010}{SUFFIX}"))
+    }
+
+    /// Whether the operator does without the file with this number: says so by a file beside its place.
+    pub fn is_given_up(&self, number: u64) -> bool {
+        self.file(number).with_extension(LOST).exists()
     }
 
     /// Cuts a file off at `length`, and keeps aside what was behind. Returns where that is.
@@ -139,7 +136,8 @@ impl Disk for Directory {
         let place = |metadata: &Metadata| (metadata.dev(), metadata.ino());
         match std::fs::metadata(self.path.join(CONTROL)) {
             Ok(found) if place(&found) == place(&self.control.metadata()?) => Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            // What fails to tell says nothing of that.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(()),
             _ => Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 "the directory was deleted, moved or unmounted; put it back, or start the server anew, which goes on with \
@@ -157,8 +155,10 @@ impl Disk for Directory {
         std::fs::remove_file(self.file(number))
     }
 
+    /// Its parent too: it may just have been made.
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        File::open(&self.path)?.sync_all()?;
+        File::open(self.path.join(".."))?.sync_all()
     }
 
     fn control(&self) -> &dyn Medium {
@@ -169,10 +169,6 @@ impl Disk for Directory {
 impl Medium for File {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         FileExt::write_at(self, bytes, offset)
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.set_len(length)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file    = header *block
-//! header  = "streamer" version:u32 lane:u32 number:u64 run:u64 start:u64 lease:u64 sequence:u64 zero:u32 crc:u32
+//! header  = "streamer" version:u32 back:u32 number:u64 run:u64 start:u64 lease:u64 sequence:u64 before:u32 crc:u32
 //! block   = "turn" crc:u32 length:u32 zero:u32 time:u64 synced:u64 *record       ; length: of the records
 //! record  = sequence:u64 account-length:u32 user-length:u16 user account         ; no account: nothing is known of the user
 //! control = 2 slot
@@ -12,20 +12,20 @@
 //! Numbers are little-endian, times are milliseconds of the lease clock, checks are CRC-32C. A block's check covers the
 //! file's number and the block's place in it too, so that a block which a crash has put elsewhere is not taken for one.
 //!
-//! A block says how much of its file was on the disk for certain when it was written. What cannot be read behind that is
-//! a **torn tail**: it was cut off while it was being written. What cannot be read before it is **damage**.
+//! A block says how much of its file was on the disk for certain when it was written, and a header how much of the file
+//! before. What cannot be read behind that is a **torn tail**: it was cut off while it was being written. What cannot be
+//! read before it is **damage**.
 //!
-//! *Invariant:* bytes in, bytes out; no file is touched here.
+//! Version 1 had a series of files for each worker, so that no file said which one was before it.
 
-use crate::codec::crc::{crc32c, crc32c_append};
+use super::crc32c::{crc32c, crc32c_append};
 use crate::time::{Millis, Timestamp};
 
 /// What every file and every slot begins with.
 const MAGIC: &[u8; 8] = b"streamer";
 /// What every block begins with.
 const MARK: &[u8; 4] = b"turn";
-/// The version of all this.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The length of a file's header.
 pub const HEADER: usize = 64;
 /// The length of a block without its records.
@@ -34,10 +34,6 @@ pub const BLOCK: usize = 32;
 pub const SLOT: usize = 32;
 /// A record beside its user and its account.
 const RECORD: usize = 14;
-/// A block that has grown to this is closed and another one begun, so that a reader never needs much memory.
-pub const FULL_BLOCK: usize = 64 * 1024;
-/// A block that says it is longer is not one. The largest record, of 1,000 streams with the longest names, is far below.
-const MAX_BLOCK: usize = 16 * 1024 * 1024;
 
 /// Why bytes cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +44,8 @@ pub enum Unreadable {
     Newer(u32),
 }
 
-/// What a file begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Which of the run's writers it belongs to.
-    pub lane: u32,
     /// The file's number, which is also its name.
     pub number: u64,
     /// How many times the journal had been opened, this time among them.
@@ -61,17 +54,25 @@ pub struct Header {
     pub start: Timestamp,
     /// The lease of the run: what lived when it began lived so much longer.
     pub lease: Millis,
-    /// The last sequence number that had been drawn when the file was begun.
+    /// No record in the files before has a higher sequence number.
     pub sequence: u64,
+    /// The file before, if there is one, and so much of it at least was on the disk.
+    pub before: Option<(u64, u32)>,
+}
+
+/// What a header says of a file before, of which so much is on the disk.
+pub fn vouch(number: u64, synced: u64) -> (u64, u32) {
+    (number, u32::try_from(synced).unwrap_or(u32::MAX))
 }
 
 impl Header {
-    /// The header's bytes.
     pub fn encode(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.lane.to_le_bytes());
+        let (before, length) = self.before.unwrap_or((self.number, 0));
+        bytes[12..16].copy_from_slice(&((self.number - before) as u32).to_le_bytes());
+        bytes[56..60].copy_from_slice(&length.to_le_bytes());
         let numbers = [self.number, self.run, self.start.millis(), self.lease.millis(), self.sequence];
         for (field, number) in bytes[16..56].as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
             *field = number.to_le_bytes();
@@ -81,7 +82,6 @@ impl Header {
         bytes
     }
 
-    /// Reads a header.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let Some(bytes) = bytes.first_chunk::<HEADER>() else { return Err(Unreadable::Corrupt) };
         // The version before the check: a later one may have put the check elsewhere.
@@ -91,24 +91,25 @@ impl Header {
         let (version, crc) = (u32_at(bytes, 8), u32_at(bytes, HEADER - 4));
         match crc == crc32c(&bytes[..HEADER - 4]) {
             _ if version > VERSION => return Err(Unreadable::Newer(version)),
-            true if version == VERSION => {}
+            true if version > 0 => {}
             _ => return Err(Unreadable::Corrupt),
         }
+        let (number, back) = (u64_at(bytes, 16), u64::from(u32_at(bytes, 12)));
+        let has_before = version > 1 && (1..number).contains(&back);
         Ok(Self {
-            lane: u32_at(bytes, 12),
-            number: u64_at(bytes, 16),
+            number,
             run: u64_at(bytes, 24),
             start: Timestamp::from_millis(u64_at(bytes, 32)),
             lease: Millis::from_millis(u64_at(bytes, 40)),
             sequence: u64_at(bytes, 48),
+            before: has_before.then(|| (number - back, u32_at(bytes, 56))),
         })
     }
 }
 
-/// What a turn has changed.
+/// What was written at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block<'a> {
-    /// When.
     pub time: Timestamp,
     /// So many bytes of the file were on the disk for certain.
     pub synced: u64,
@@ -118,23 +119,25 @@ pub struct Block<'a> {
 
 /// What became of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
+pub struct Kept<'a> {
     /// Of two records of a user the one with the higher number holds.
     pub sequence: u64,
-    /// The user.
     pub user: &'a [u8],
     /// The account as it encodes itself; empty when nothing is known of the user any more.
     pub account: &'a [u8],
 }
 
-/// Begins a block at the end of `out`; [`end_block`] ends it.
-pub fn begin_block(out: &mut Vec<u8>) {
-    out.extend_from_slice(&[0; BLOCK]);
-}
-
-/// Appends a record. `encode` appends the account, or nothing.
+/// Appends a record. `encode` appends the account, or nothing; if it panics there is no record.
 pub fn put_record(sequence: u64, user: &[u8], encode: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    /// Whole records up to a length.
+    struct Whole<'a>(&'a mut Vec<u8>, usize);
+    impl Drop for Whole<'_> {
+        fn drop(&mut self) {
+            self.0.truncate(self.1);
+        }
+    }
     let at = out.len();
+    let Whole(out, whole) = &mut Whole(out, at);
     out.extend_from_slice(&[0; RECORD]);
     out.extend_from_slice(user);
     let account = out.len();
@@ -144,9 +147,10 @@ pub fn put_record(sequence: u64, user: &[u8], encode: impl FnOnce(&mut Vec<u8>),
     head[..8].copy_from_slice(&sequence.to_le_bytes());
     head[8..12].copy_from_slice(&account.to_le_bytes());
     head[12..].copy_from_slice(&(user.len() as u16).to_le_bytes());
+    *whole = out.len();
 }
 
-/// Ends a block whose records are all in it; [`seal`] makes it one.
+/// Ends a block, which is [`BLOCK`] bytes and records behind them; [`seal`] makes it one.
 pub fn end_block(block: &mut [u8], time: Timestamp) {
     let length = (block.len() - BLOCK) as u32;
     block[..4].copy_from_slice(MARK);
@@ -182,9 +186,6 @@ pub fn read_block(bytes: &[u8], number: u64, offset: u64) -> Result<Option<(Bloc
         return Ok(None);
     }
     let length = BLOCK + u32_at(bytes, 8) as usize;
-    if length > MAX_BLOCK {
-        return Err(Unreadable::Corrupt);
-    }
     let Some(block) = bytes.get(..length) else { return Ok(None) };
     if u32_at(block, 4) != check_of(block, number, offset) {
         return Err(Unreadable::Corrupt);
@@ -208,26 +209,25 @@ pub fn is_damage(rest: &[u8], number: u64, offset: u64) -> bool {
 }
 
 /// Reads the record at the beginning of `bytes`, and its length. None if it is not whole.
-pub fn read_record(bytes: &[u8]) -> Option<(Record<'_>, usize)> {
+pub fn read_record(bytes: &[u8]) -> Option<(Kept<'_>, usize)> {
     let (head, rest) = bytes.split_first_chunk::<RECORD>()?;
     let (account, user) = (u32_at(head, 8) as usize, usize::from(u16_at(head, 12)));
     let (user, rest) = rest.split_at_checked(user)?;
     let (account, rest) = rest.split_at_checked(account)?;
-    Some((Record { sequence: u64_at(head, 0), user, account }, bytes.len() - rest.len()))
+    Some((Kept { sequence: u64_at(head, 0), user, account }, bytes.len() - rest.len()))
 }
 
 /// What is written over again and again, in two slots by turns, so that one is whole whenever the power goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Control {
+pub struct Checkpoint {
     /// Records with a lower sequence number are void.
     pub horizon: u64,
-    /// The lease clock.
     pub time: Timestamp,
     /// How many times this has been written; the higher one of two slots holds.
     pub turn: u16,
 }
 
-impl Control {
+impl Checkpoint {
     /// The slot's bytes, and where they belong.
     pub fn encode(&self) -> ([u8; SLOT], u64) {
         let mut bytes = [0; SLOT];
@@ -241,7 +241,8 @@ impl Control {
         (bytes, u64::from(self.turn % 2) * SLOT as u64)
     }
 
-    /// Reads both slots; the later one that is whole holds. Nothing at all is a journal that has not begun.
+    /// Reads both slots; the later one that is whole holds. Nothing at all is a journal that has not begun, and zeros are
+    /// what a crash leaves of a first slot that was not yet on the disk.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let slots = [0, SLOT].map(|at| bytes.get(at..at + SLOT).filter(|slot| is_whole_slot(slot)));
         let version = |slot: &&[u8]| u32::from(u16_at(slot, 24));
@@ -249,10 +250,12 @@ impl Control {
             return Err(Unreadable::Newer(newer));
         }
         match slots.map(|slot| slot.map(Self::decode_slot)) {
-            // Turns are counted in 16 bits: the later of two is the one that is ahead by one, also past the end.
-            [Some(a), Some(b)] => Ok(if a.turn.wrapping_sub(b.turn) == 1 { a } else { b }),
+            // Turns are counted in 16 bits: the later of two is the one that is ahead, also past the end.
+            [Some(a), Some(b)] => Ok(if (a.turn.wrapping_sub(b.turn) as i16) > 0 { a } else { b }),
             [Some(one), None] | [None, Some(one)] => Ok(one),
-            [None, None] if bytes.len() < 2 * SLOT => Ok(Self::default()),
+            [None, None] if bytes.len() < 2 * SLOT || bytes.iter().all(|byte| *byte == 0) => {
+                Ok(Self::default())
+            }
             [None, None] => Err(Unreadable::Corrupt),
         }
     }

@@ -1,47 +1,42 @@
 //! What a journal counts and measures.
-//!
-//! *Invariant:* nothing here waits for the disk.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::files::{BOUNDS, Files};
-use super::lane::Lane;
-use crate::store::Measure;
-use crate::store::Value::{Counter, Gauge, Histogram};
+use super::ledger::{BOUNDS, Ledger};
+use crate::measures::Measure;
+use crate::measures::Reading::{Counter, Gauge, Histogram};
+use crate::time::Millis;
 
-/// The measures, with the files of these lanes.
-pub fn of(files: &Files, lanes: &[Arc<Lane>]) -> Vec<Measure> {
-    let counters = &files.counters;
-    let (mut n_files, mut bytes) = (lanes.len() as u64, 0);
-    for lane in lanes {
-        bytes += lane.writer().file().length;
-    }
-    for closed in files.closed().iter() {
-        n_files += 1;
-        bytes += closed.length;
-    }
+/// The measures; the oldest work has waited for so long.
+pub fn of(ledger: &Ledger, oldest: Millis) -> Vec<Measure> {
+    let (counts, length) = (&ledger.counts, ledger.length.load(Relaxed));
+    let (n_files, bytes) =
+        ledger.closed(|closed| (closed.len() as u64, closed.iter().map(|file| file.length).sum::<u64>()));
     let syncs = Histogram {
         bounds: &BOUNDS,
-        counts: counters.syncs.iter().map(|n| n.load(Relaxed)).collect(),
-        sum: counters.sync_micros.load(Relaxed),
+        counts: counts.syncs.iter().map(|n| n.load(Relaxed)).collect(),
+        sum: counts.sync_micros.load(Relaxed),
     };
-    [
-        ("streamer_journal_bytes", "Size of the journal's files.", Gauge(bytes)),
-        ("streamer_journal_files", "Files of the journal.", Gauge(n_files)),
-        ("streamer_journal_writes_total", "Writes to the journal.", Counter(counters.writes.load(Relaxed))),
+    let single = [
+        ("streamer_journal_bytes", "Size of the journal's files.", Gauge(bytes + length)),
+        ("streamer_journal_files", "Files of the journal.", Gauge(n_files + u64::from(length > 0))),
+        ("streamer_journal_writes_total", "Writes to the journal.", Counter(counts.writes.load(Relaxed))),
         (
             "streamer_journal_written_bytes_total",
             "Bytes written to the journal.",
-            Counter(counters.written_bytes.load(Relaxed)),
+            Counter(counts.written_bytes.load(Relaxed)),
         ),
         (
-            "streamer_journal_failures_total",
-            "Writes, syncs and new files of the journal that failed.",
-            Counter(counters.failures.load(Relaxed)),
+            "streamer_journal_oldest_seconds",
+            "How long the oldest change has waited that is not on the disk.",
+            Gauge(oldest.millis() / 1000),
         ),
         ("streamer_journal_sync_duration_seconds", "How long syncs of the journal took.", syncs),
     ]
-    .map(|(family, help, value)| Measure::single(family, help, value))
-    .into()
+    .map(|(family, help, value)| Measure::single(family, help, value));
+    let failures = ledger.health.counts().map(|(kind, n)| {
+        let (family, help) = ("streamer_journal_failures_total", "What failed of the journal's work.");
+        Measure::labelled(family, help, ("kind", kind), Counter(n))
+    });
+    single.into_iter().chain(failures).collect()
 }

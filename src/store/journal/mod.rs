@@ -1,73 +1,78 @@
 //! `--store dir:PATH`: streams in memory, and every change of them in a journal on one directory.
 //!
 //! ```text
-//! worker ── commands ──▶ memory ── what changed ──▶ the worker's own file        one write a turn
-//!                                                        │
-//!                                                     syncer                     one sync for all turns that wait
+//! worker ── commands ──▶ memory ── what changed ──▶ lane ── one write and one sync for all that is queued ──▶ file
+//!    ▲                                                │
+//!    └──────────────── what is kept ──────────────────┘             retention ── deletes what a lease has voided
 //! ```
 //!
 //! | part | does |
 //! |---|---|
 //! | `format` | the bytes |
 //! | `directory` | the files, as the system has them |
-//! | `writer` | appends blocks to a file, and keeps what is not on the disk |
-//! | `lane` | a worker's writer and the thread that syncs it |
-//! | `files` | what lanes share: numbers, counters, trouble |
-//! | `retention` | which files may go |
-//! | `replay` | reads it all at the start |
+//! | `ledger` | what the threads share: the accounts, what is kept |
+//! | `log` | appends blocks to a file, and keeps what is not on the disk |
+//! | `lane` | the thread that writes and syncs; the numbers that are drawn |
+//! | `retention` | the thread that deletes |
+//! | `health` | what fails: counted, and said once |
+//! | `replay`, `source` | read it all at the start |
 //!
-//! **What is promised.** A change is in the file before it is answered, so that a killed process loses nothing that was
-//! answered. With `--sync always` whatever is more than the renewal of a lease is on the disk before it is answered. A
-//! record holds the whole account and a number that is drawn under the lock of the account: so a later record of a user,
-//! in whatever file, holds what the earlier ones did, and none has to wait for another.
+//! What is promised stands in `docs/stores.md`. While an account has a change that is not kept, whatever else is asked of it
+//! waits too, since its answer would tell of that change; questions alone do not.
 //!
-//! **What others see meanwhile.** A change is in memory a little before it is on the disk. A question, a refusal and a 404
-//! are answered from memory at once: they acknowledge nothing, and may show a change that a power cut then takes back
-//! before it was answered to the one who made it.
+//! A record holds the whole account and a number that is drawn under the lock of the account: so a later record of a user
+//! holds what the earlier ones did, and none has to wait for another.
 //!
-//! **When the disk fails**, the changes of the turn are answered 503, and from then on every command but a question,
-//! without being looked at: memory and disk do not drift further apart. What was taken before is written again until it
-//! is on the disk, and only then are changes taken again. So a client that repeats what was answered 503 finds it
-//! either refused again or kept.
+//! **When the disk fails**, or has not answered for ten seconds, what waits is answered 503, and no change is made until all
+//! that was taken before is on the disk: memory and disk do not drift further apart. Leases are renewed all the same.
 //!
-//! *Invariant:* no answer that acknowledges a change leaves before the change is kept.
+//! *Invariant:* no worker touches the disk, and no answer that acknowledges a change leaves before the change is
+//! kept. (Tested by `tests/strace.py` and `a_change_is_answered_when_it_is_kept_and_others_of_its_turn_before`.)
 
+mod crc32c;
 mod directory;
-mod files;
 mod format;
+mod health;
 mod lane;
+mod ledger;
+mod log;
 mod measures;
 mod replay;
 mod retention;
-mod writer;
+mod source;
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
-use std::thread::{self, JoinHandle};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::memory::{Memory, Recorder};
-use super::{Census, Measure, Registry, Session, Store, Submitted, Swept};
-use crate::streams::account::{Account, Policy};
-use crate::streams::batch::Batch;
+use super::memory::{Memory, Recorder, SHARDS};
+use super::{Census, Session, Store, Swept, Ticket};
+use crate::measures::Measure;
+use crate::poller::Registry;
+use crate::streams::account::{Account, Adoption, Policy};
+use crate::streams::batch::{Batch, Change, StreamEnd};
+use crate::sync::{Service, lock};
 use crate::time::{Millis, Timestamp};
 
-use directory::{Directory, Disk};
-use files::{Files, Say};
+use directory::Directory;
 use format::Header;
-use lane::Lane;
-use replay::Found;
+use health::{Duty, Failing, Health, Say};
+use lane::{Intake, Lane, SYNC_AT};
+use ledger::{Ledger, Note};
+use replay::Replayed;
 use retention::Retention;
-use writer::Writer;
 
-/// So many turns of a worker may wait for the disk; past it changes are refused.
-const MAX_PENDING: usize = 1024;
-/// So long they wait: a disk that does not answer in that time has failed.
-const SYNC_TIMEOUT: Millis = Millis::from_secs(10);
+/// So long a change waits for the disk: one that does not answer in that time has failed.
+const PATIENCE: Millis = Millis::from_secs(10);
+/// So long a journal that is dropped waits for the disk.
+const STOP: Duration = Duration::from_secs(10);
+/// So many bytes may wait for the disk; past it changes are refused.
+const MAX_QUEUED: usize = 8 * SYNC_AT;
 
 /// When a change is on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,20 +86,28 @@ pub enum SyncPolicy {
 
 /// Streams in memory with a journal.
 pub struct Journal {
-    memory: Memory,
-    sync: SyncPolicy,
-    files: Arc<Files>,
-    /// Those of the workers.
-    lanes: Mutex<Vec<Arc<Lane>>>,
-    /// That of the sweeper.
-    sweepers_lane: Arc<Lane>,
-    sweeper: Mutex<Sweeper>,
+    ledger: Arc<Ledger>,
+    lane: Service<Intake>,
+    retention: Service<()>,
+    round: Mutex<Round>,
+    /// A disk that hangs is waited for once.
+    was_stopped: AtomicBool,
 }
 
-struct Sweeper {
-    retention: Retention,
-    /// How many visits of the present round have been made.
+/// A round of the sweep that is under way.
+struct Round {
+    /// What had been drawn when it began.
+    sequence: u64,
     visits: u32,
+    /// Whether it has recorded all accounts so far, as the first one does behind earlier runs, so that their files are void
+    /// once that is on the disk. Later ones record what would be void too early: accounts that are held.
+    copies: bool,
+    /// Whether all that are held could be recorded.
+    is_whole: bool,
+    /// The last record.
+    last: u64,
+    /// From some time on, when one record is on the disk, those with a lower sequence number than another are void.
+    voids: Vec<(Timestamp, u64, u64)>,
 }
 
 impl Journal {
@@ -106,195 +119,254 @@ impl Journal {
     /// A sentence that says what is wrong with the directory or with a file in it, and what to do.
     pub fn open(
         path: &Path,
-        mut policy: Policy,
+        policy: Policy,
         sync: SyncPolicy,
         say: Say,
     ) -> Result<(Self, Timestamp), String> {
         let directory = Directory::open(path)?;
-        let memory = Memory::new(policy);
+        let mut memory = Memory::new(policy);
         let found = replay::replay(&directory, &memory, policy.lease, say)?;
-        let start = found.start();
+        let Header { start, sequence, .. } = found.header;
         // Players who come from another store are taken over, if this one is empty.
-        policy.adopt_until = if found.has_records { start } else { start + policy.lease };
-        let (place, memory) = (path.display().to_string(), memory.with_policy(policy));
-        let journal = Self::begin(Box::new(directory), place, say, memory, policy.lease, sync, found);
-        let journal = journal.map_err(|error| format!("cannot write to {}: {error}", path.display()))?;
+        memory.policy.adoption = Adoption::Until(if sequence > 0 { start } else { start + policy.lease });
+        let health = Health::new(path.display().to_string(), say);
+        let ledger = Ledger::new(memory, Box::new(directory), health, sync, &found);
+        let journal =
+            Self::begin(ledger, found).map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok((journal, start))
     }
 
-    fn begin(
-        disk: Box<dyn Disk>,
-        place: String,
-        say: Say,
-        memory: Memory,
-        lease: Millis,
-        sync: SyncPolicy,
-        found: Found,
-    ) -> io::Result<Self> {
-        let start = found.start();
-        let Found { sequence, number, run, control, files: closed, .. } = found;
-        let header = Header { lane: 0, number, run: run + 1, start, lease, sequence };
-        let files = Files::new(disk, place, say, &header, closed);
-        let retention = Retention::new(&files, control)?;
-        Ok(Self {
-            memory,
-            sync,
-            files: Arc::new(files),
-            lanes: Mutex::default(),
-            sweepers_lane: Arc::clone(retention.lane()),
-            sweeper: Mutex::new(Sweeper { retention, visits: 0 }),
-        })
+    fn begin(ledger: Ledger, Replayed { header, control, .. }: Replayed) -> io::Result<Self> {
+        let ledger = Arc::new(ledger);
+        let (sequence, intake) = (header.sequence, Intake::new(&header));
+        let mut lane = Lane::new(Arc::clone(&ledger), header);
+        // A panic is told by the program's hook, and the work goes on.
+        let lane = Service::start("journal", intake, move |queue| lane.run(queue), || {})?;
+        let mut retention = Retention::new(Arc::clone(&ledger), Arc::clone(&lane.mailbox), control);
+        let retention = Service::start("retention", (), move |wanted| retention.run(wanted), || {})?;
+        let (visits, last, voids) = Default::default();
+        let copies = sequence > 0;
+        let round = Mutex::new(Round { sequence, visits, copies, is_whole: true, last, voids });
+        Ok(Self { ledger, lane, retention, round, was_stopped: AtomicBool::new(false) })
     }
 
-    fn lanes(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether a change that is made now can be kept, as far as is known.
+    fn takes_changes(&self) -> bool {
+        self.ledger.health.is_up() && self.lane.mailbox.look(|queue| queue.queued() < MAX_QUEUED)
+    }
+
+    /// Whether the lane has all that it can do, as far as is known; it is woken for that.
+    fn has_enough_to_write(&self) -> bool {
+        let is_much = self.lane.mailbox.look(|queue| queue.queued() >= SYNC_AT);
+        if is_much {
+            self.lane.mailbox.leave(|_| ());
+        }
+        is_much && self.ledger.health.is_up()
+    }
+
+    /// Looks whether the lane's work is done in time.
+    fn watch(&self, now: Timestamp) {
+        let health = &self.ledger.health;
+        let oldest = self.lane.mailbox.look(|queue| {
+            queue.now = queue.now.max(now);
+            queue.oldest()
+        });
+        match oldest.filter(|since| *since + PATIENCE <= now) {
+            None => health.works(Duty::Watch),
+            // It says no, or that it does not answer is known.
+            Some(_) if !health.is_up() => {}
+            Some(_) => {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
+                health.failed(Duty::Watch, (Failing::Hang, error));
+            }
+        }
     }
 }
 
 impl Store for Journal {
     fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>> {
-        let mut lanes = self.lanes();
-        let number = lanes.len() as u32 + 1;
-        let lane = Arc::new(Lane::new(number, &self.files, waker)?);
-        lanes.push(Arc::clone(&lane));
-        drop(lanes);
-        let syncer = {
-            let (lane, files) = (Arc::clone(&lane), Arc::clone(&self.files));
-            thread::Builder::new().name(format!("syncer-{number}")).spawn(move || lane.run(&files))?
-        };
-        Ok(Box::new(InJournal { journal: self, lane, pending: VecDeque::new(), syncer: Some(syncer) }))
+        Ok(Box::new(InJournal { journal: self, waker, pending: VecDeque::new(), known: (0, true) }))
+    }
+
+    fn patience(&self) -> Millis {
+        PATIENCE
     }
 
     fn sweep(&self, now: Timestamp) -> Swept {
-        let mut sweeper = self.sweeper.lock().unwrap_or_else(PoisonError::into_inner);
-        let Sweeper { retention, visits } = &mut *sweeper;
-        let swept = self.memory.sweep_and_visit(now, |user, account| {
-            retention.keep(&self.files, now, user.as_bytes(), account);
-        });
-        *visits += 1;
-        if *visits >= swept.visits {
-            *visits = 0;
-            retention.end_round(&self.files, now);
+        self.watch(now);
+        let mut round = lock(&self.round);
+        let mut ends = Vec::new();
+        // The first round takes as long as the disk does, and what it records never fills the queue.
+        while !(round.copies && self.has_enough_to_write()) {
+            ends.append(&mut self.visit(&mut round, now));
+            if !round.copies {
+                break;
+            }
         }
-        if retention.is_due(&self.files, now) {
-            let lanes = self.lanes().clone();
-            retention.tick(&self.files, now, &lanes);
-        }
-        swept
+        self.void(&mut round, now);
+        Swept { visits: SHARDS as u32, ends }
     }
 
     fn census(&self) -> Option<Census> {
-        self.memory.census()
+        Some(self.ledger.memory.sums())
     }
 
     fn trouble(&self) -> Option<String> {
-        self.files.trouble()
+        self.ledger.health.trouble()
     }
 
     fn describe(&self) -> String {
-        format!("dir:{}", self.files.place)
+        format!("dir:{}", self.ledger.health.place)
     }
 
     fn measures(&self) -> Vec<Measure> {
-        let mut lanes = self.lanes().clone();
-        // Not asked of the sweeper: that may be waiting for the disk.
-        lanes.push(Arc::clone(&self.sweepers_lane));
-        measures::of(&self.files, &lanes)
+        let waited = self.lane.mailbox.look(|queue| queue.oldest().map(|since| since.until(queue.now)));
+        measures::of(&self.ledger, waited.unwrap_or_default())
+    }
+
+    fn stop(&self, most: Duration) -> Result<(), String> {
+        let until = Instant::now() + most;
+        self.was_stopped.store(true, Relaxed);
+        let now = self.lane.mailbox.look(|queue| queue.now);
+        // So that starts do not add files for ever, however soon a stop follows.
+        while lock(&self.round).copies && Instant::now() + most / 2 < until {
+            self.sweep(now);
+            thread::sleep(Duration::from_millis(1));
+        }
+        let done = self.lane.stop(until.saturating_duration_since(Instant::now()));
+        if done {
+            // It has answered, however late.
+            self.ledger.health.works(Duty::Watch);
+        }
+        self.void(&mut lock(&self.round), now);
+        let trouble = self.trouble();
+        self.retention.stop(until.saturating_duration_since(Instant::now()));
+        match trouble {
+            None if done => Ok(()),
+            Some(_) if done => Err("not all that was answered could be written".into()),
+            _ => Err("the disk did not answer in time".into()),
+        }
     }
 }
 
-/// Writes down what a turn changes.
+impl Journal {
+    /// Visits the next accounts of a round. What lay behind it when it began is void a lease after its end, and at once if
+    /// that lies in it again.
+    fn visit(&self, round: &mut Round, now: Timestamp) -> Vec<StreamEnd> {
+        let Round { sequence, visits, copies, is_whole, last, voids } = round;
+        let (ledger, mailbox, due) = (&*self.ledger, &self.lane.mailbox, now + self.ledger.lease);
+        let Swept { visits: of_a_round, ends } = ledger.memory.sweep_and_visit(now, |user, account, note| {
+            let outlives = account.forgotten_at().is_some_and(|at| at > due);
+            if (*copies || outlives) && self.takes_changes() {
+                *last = mailbox.look(|queue| queue.record(now, user.as_bytes(), account));
+            } else {
+                *copies = false;
+                *is_whole &= !outlives;
+            }
+            ledger.is_kept(note.changed) != Some(true)
+        });
+        *visits += 1;
+        if *visits >= of_a_round {
+            if *is_whole {
+                voids.push((if *copies { now } else { due }, *last, *sequence + 1));
+            }
+            (*visits, *copies, *is_whole, *last) = (0, false, true, 0);
+            *sequence = mailbox.look(|queue| queue.sequence);
+        }
+        ends
+    }
+
+    /// Moves the horizon to what is void now.
+    fn void(&self, round: &mut Round, now: Timestamp) {
+        let synced = self.ledger.synced.load(Acquire);
+        for (.., below) in round.voids.extract_if(.., |(due, needs, _)| *due <= now && *needs <= synced) {
+            self.ledger.horizon.fetch_max(below, Relaxed);
+        }
+    }
+}
+
+impl Drop for Journal {
+    /// What was answered is put on the disk before the server ends.
+    fn drop(&mut self) {
+        if !self.was_stopped.load(Relaxed) {
+            let _ = self.stop(STOP);
+        }
+    }
+}
+
+/// A turn of a worker that is under way.
 struct Recording<'a> {
+    journal: &'a Journal,
     now: Timestamp,
-    files: &'a Files,
-    writer: &'a mut Writer,
+    takes_changes: bool,
+    /// The number of the last record that something waits for; 0 for none.
+    until: u64,
 }
 
 impl Recorder for Recording<'_> {
-    fn changed(&mut self, user: &[u8], account: &Account) {
-        let sequence = self.files.sequence.fetch_add(1, Relaxed) + 1;
-        self.writer.record(sequence, user, self.now, |out| {
-            if account.tally().is_some() {
-                account.encode(out);
+    type Note = Note;
+
+    fn takes_changes(&self) -> bool {
+        self.takes_changes
+    }
+
+    fn carried_out(&mut self, user: &[u8], account: &Account, note: &mut Note, change: Change) -> bool {
+        let queue = &self.journal.lane.mailbox;
+        match change {
+            Change::State => {
+                let changed = queue.look(|queue| queue.record(self.now, user, account));
+                *note = Note { changed, marked: false };
             }
-        });
+            Change::Lease if !note.marked => {
+                note.marked = true;
+                queue.look(|queue| queue.mark(self.now, user));
+            }
+            Change::Lease | Change::None => {}
+        }
+        let waits = !self.may_go(note);
+        if waits {
+            self.until = self.until.max(note.changed);
+        }
+        waits
+    }
+
+    fn may_go(&self, note: &Note) -> bool {
+        self.journal.ledger.is_kept(note.changed) == Some(true)
     }
 }
 
-/// A turn that waits for the disk.
-struct Pending {
-    turn: u64,
-    /// That of its batch.
-    ticket: u32,
-    since: Timestamp,
-}
-
-/// A worker's session.
 struct InJournal {
     journal: Arc<Journal>,
-    lane: Arc<Lane>,
-    /// The turns that wait for the disk.
-    pending: VecDeque<Pending>,
-    syncer: Option<JoinHandle<()>>,
+    waker: Waker,
+    /// Each batch that waits, the oldest first, and the number of the last record that it waits for.
+    pending: VecDeque<(Ticket, u64)>,
+    /// The last batch of which all is known, and whether that is kept.
+    known: (Ticket, bool),
 }
 
 impl Session for InJournal {
-    fn submit(&mut self, now: Timestamp, batch: &mut Batch, _registry: &mut dyn Registry) -> Submitted {
-        let Journal { memory, files, sync, .. } = &*self.journal;
-        let mut writer = self.lane.writer();
-        if !files.is_up() || writer.is_behind() || self.pending.len() >= MAX_PENDING {
-            memory.execute_questions(now, batch);
-            return Submitted::Done;
-        }
-        let mut recording = Recording { now, files, writer: &mut writer };
-        let executed = catch_unwind(AssertUnwindSafe(|| {
-            memory.execute_and_record(now, batch, &mut recording);
-        }));
-        let turn = writer.end_turn(now);
-        let written = self.lane.write(&mut writer, files);
-        drop(writer);
-        if written.is_err() || executed.is_err() {
-            batch.refuse_changes();
-        }
-        if let Err(panic) = executed {
-            resume_unwind(panic);
-        }
-        match turn {
-            Some(turn) if *sync == SyncPolicy::Always && batch.has_state_change() => {
-                self.lane.want_sync();
-                self.pending.push_back(Pending { turn, ticket: batch.ticket, since: now });
-                Submitted::Pending
-            }
-            _ => Submitted::Done,
+    fn submit(&mut self, now: Timestamp, ticket: Ticket, batch: &mut Batch, _registry: &mut Registry) {
+        let journal = &*self.journal;
+        let mut turn = Recording { journal, now, takes_changes: journal.takes_changes(), until: 0 };
+        journal.ledger.memory.execute_and_record(now, batch, &mut turn);
+        if turn.until > 0 {
+            self.pending.push_back((ticket, turn.until));
+            journal.lane.mailbox.leave(|queue| queue.wait(&self.waker));
         }
     }
 
-    fn complete(&mut self, now: Timestamp, _registry: &mut dyn Registry) -> Option<Batch> {
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
-            let error = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
-            self.lane.give_up(&self.journal.files, &error);
-        }
-        None
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        self.pending.front().map(|pending| pending.since + SYNC_TIMEOUT)
-    }
-
-    fn kept(&mut self) -> Option<(u32, bool)> {
-        let Pending { turn, ticket, .. } = *self.pending.front()?;
-        let kept = self.lane.is_kept(turn)?;
+    fn complete(&mut self, _now: Timestamp, _registry: &mut Registry) -> Option<Ticket> {
+        let (ticket, until) = *self.pending.front()?;
+        self.known = (ticket, self.journal.ledger.is_kept(until)?);
         self.pending.pop_front();
-        Some((ticket, kept))
+        Some(ticket)
     }
-}
 
-impl Drop for InJournal {
-    /// What was answered is put on the disk before the server ends.
-    fn drop(&mut self) {
-        self.lane.stop();
-        if let Some(syncer) = self.syncer.take() {
-            let _ = syncer.join();
+    fn resume(&mut self, _now: Timestamp, ticket: Ticket, batch: &mut Batch, _registry: &mut Registry) {
+        if self.known == (ticket, true) {
+            batch.entries.iter_mut().for_each(|entry| entry.waits = false);
+        } else {
+            batch.give_up();
         }
     }
 }

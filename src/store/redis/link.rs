@@ -6,13 +6,16 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::shared::NodeId;
-use super::stream::Stream;
-use crate::codec::resp::{self, Reply};
-use crate::store::{Interest, Registry};
-use crate::time::{Millis, Timestamp};
+use super::connect::EngineStream;
+use super::dialogue::{self, ClockReading};
+use super::engine::NodeId;
+use super::node::Node;
+use super::resp::{self, Reply};
+use crate::poller::{Interest, Registry};
+use crate::time::Timestamp;
 
 /// How much is read at a time.
 const READ: usize = 64 * 1024;
@@ -22,10 +25,8 @@ const KEEP: usize = 256 * 1024;
 /// What an answer is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pending {
-    /// The compare-and-set of this task, sent then.
-    Task(u32, Instant),
-    /// `TIME`, sent then.
-    Time(Instant),
+    Task(u32),
+    Time,
     /// `ASKING`; what it says does not matter.
     Asking,
 }
@@ -34,42 +35,42 @@ pub enum Pending {
 #[derive(Debug)]
 pub struct Broken;
 
-/// One connection.
 pub struct Link {
-    /// Where it leads.
-    pub node: NodeId,
-    stream: Stream,
+    /// Where it leads, and that node's number.
+    pub id: NodeId,
+    pub node: Arc<Node>,
+    stream: EngineStream,
     out: Vec<u8>,
     /// How much of `out` is sent. `0 <= sent <= out.len()`
     sent: usize,
     input: Vec<u8>,
     /// How much of `input` has come and was not handed over.
     filled: usize,
-    pending: VecDeque<Pending>,
+    /// What has not been answered, and when it was sent.
+    pending: VecDeque<(Pending, Instant)>,
     /// Whether the server has been sent the script's text, and has not said that it does not know it.
     pub knows_script: bool,
     /// Whether the poller is to tell of space to write.
     waits_to_write: bool,
-    /// The engine's clock: what it showed when. None until it has said so once.
-    clock: Option<(Instant, u64)>,
-    /// When the clock is to be asked for again.
-    pub ask_time_at: Timestamp,
-    /// By when the answer to `TIME` has to be there.
-    pub time_due: Option<Timestamp>,
-    /// When a command was last sent.
-    pub used_at: Timestamp,
+    /// The engine's clock: what it showed when.
+    clock: ClockReading,
+    /// Whether it has carried a command out.
+    pub has_served: bool,
+    pub opened: Instant,
 }
 
 impl Link {
-    /// Begins to watch a connection that is logged in. [`Link::ask_time`] is to be called next.
+    /// Begins to watch a connection that is proven.
     pub fn new(
-        node: NodeId,
-        stream: Stream,
-        now: Timestamp,
-        registry: &mut dyn Registry,
+        (id, node): (NodeId, Arc<Node>),
+        stream: EngineStream,
+        clock: ClockReading,
+        now: Instant,
+        registry: &mut Registry,
     ) -> std::io::Result<Self> {
-        registry.watch(stream.as_fd(), node, Interest::Read)?;
+        registry.watch(stream.as_fd(), id, Interest::Read)?;
         Ok(Self {
+            id,
             node,
             stream,
             out: Vec::new(),
@@ -77,24 +78,17 @@ impl Link {
             input: Vec::new(),
             filled: 0,
             pending: VecDeque::new(),
-            knows_script: false,
+            knows_script: true,
             waits_to_write: false,
-            clock: None,
-            ask_time_at: now,
-            time_due: None,
-            used_at: now,
+            clock,
+            has_served: false,
+            opened: now,
         })
     }
 
-    /// Whether the engine has said its time.
-    pub fn has_clock(&self) -> bool {
-        self.clock.is_some()
-    }
-
-    /// The engine's clock; None when it has not said yet.
-    pub fn engine_now(&self, at: Instant) -> Option<Timestamp> {
-        let (then, millis) = self.clock?;
-        Some(Timestamp::from_millis(millis + at.saturating_duration_since(then).as_millis() as u64))
+    pub fn engine_now(&self, at: Instant) -> Timestamp {
+        let (then, millis) = self.clock;
+        Timestamp::from_millis(millis + at.saturating_duration_since(then).as_millis() as u64)
     }
 
     /// Where a command is appended; [`Link::expect`] says what its answer will belong to.
@@ -103,32 +97,23 @@ impl Link {
     }
 
     /// The answer to the command just appended belongs to this.
-    pub fn expect(&mut self, pending: Pending) {
-        self.pending.push_back(pending);
+    pub fn expect(&mut self, pending: Pending, now: Instant) {
+        self.pending.push_back((pending, now));
     }
 
-    /// Asks for the time, at most once at a time.
-    pub fn ask_time(&mut self, now: Timestamp, at: Instant, timeout: Millis) {
-        if self.time_due.is_none() {
-            resp::command(&[b"TIME"], &mut self.out);
-            self.expect(Pending::Time(at));
-            self.time_due = Some(now + timeout);
-        }
-        self.ask_time_at = now + Millis::from_secs(1);
+    pub fn ask_time(&mut self, now: Instant) {
+        resp::command(&[b"TIME"], &mut self.out);
+        self.expect(Pending::Time, now);
     }
 
-    /// Takes the time that the engine has said: it is that of the middle of the round trip.
-    pub fn set_time(&mut self, asked: Instant, at: Instant, reply: Reply) -> Result<(), Broken> {
-        self.time_due = None;
-        let Reply::Array(mut items) = reply else { return Err(Broken) };
-        let mut number = || match items.next() {
-            Some(Reply::Bulk(digits)) => crate::codec::decimal::parse(digits).ok_or(Broken),
-            _ => Err(Broken),
-        };
-        let (seconds, micros) = (number()?, number()?);
-        let millis = seconds.checked_mul(1000).ok_or(Broken)? + micros / 1000;
-        self.clock = Some((asked + at.saturating_duration_since(asked) / 2, millis));
+    /// Takes the time that the engine has said.
+    pub fn set_time(&mut self, asked: Instant, now: Instant, reply: &Reply) -> Result<(), Broken> {
+        self.clock = dialogue::clock(asked, now, reply).ok_or(Broken)?;
         Ok(())
+    }
+
+    pub fn unsent(&self) -> usize {
+        self.out.len() - self.sent
     }
 
     /// How many answers are awaited.
@@ -136,10 +121,15 @@ impl Link {
         self.pending.len()
     }
 
+    /// Whether an answer has not come in time.
+    pub fn is_late(&self, now: Instant, timeout: Duration) -> bool {
+        self.pending.front().is_some_and(|(_, sent)| *sent + timeout <= now)
+    }
+
     /// Sends what there is, as far as it goes now.
-    pub fn flush(&mut self, registry: &mut dyn Registry) -> Result<(), Broken> {
+    pub fn flush(&mut self, registry: &mut Registry) -> Result<(), Broken> {
         while self.sent < self.out.len() {
-            match (&self.stream).write(&self.out[self.sent..]) {
+            match self.stream.write(&self.out[self.sent..]) {
                 Ok(0) => return Err(Broken),
                 Ok(sent) => self.sent += sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -155,7 +145,7 @@ impl Link {
         }
         if waits != self.waits_to_write {
             let interest = if waits { Interest::ReadWrite } else { Interest::Read };
-            registry.watch(self.stream.as_fd(), self.node, interest).map_err(|_| Broken)?;
+            registry.watch(self.stream.as_fd(), self.id, interest).map_err(|_| Broken)?;
             self.waits_to_write = waits;
         }
         Ok(())
@@ -165,14 +155,14 @@ impl Link {
     /// connection turns out to be broken behind it.
     pub fn read(
         &mut self,
-        mut take: impl FnMut(&mut Self, Pending, Reply) -> Result<(), Broken>,
+        mut take: impl FnMut(&mut Self, Pending, Instant, &Reply) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
         loop {
             if self.input.len() < self.filled + READ {
                 self.input.resize(self.filled + READ, 0);
             }
             let space = self.input.len() - self.filled;
-            match (&self.stream).read(&mut self.input[self.filled..]) {
+            match self.stream.read(&mut self.input[self.filled..]) {
                 Ok(0) => return Err(Broken),
                 Ok(read) => {
                     self.filled += read;
@@ -191,14 +181,14 @@ impl Link {
 
     fn hand_over(
         &mut self,
-        take: &mut impl FnMut(&mut Self, Pending, Reply) -> Result<(), Broken>,
+        take: &mut impl FnMut(&mut Self, Pending, Instant, &Reply) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
         let mut input = std::mem::take(&mut self.input);
         let mut from = 0;
         while let Some((reply, length)) = resp::reply(&input[from..self.filled]).map_err(|_| Broken)? {
             // An answer to nothing: the server has lost its place, or is none.
-            let pending = self.pending.pop_front().ok_or(Broken)?;
-            take(self, pending, reply)?;
+            let (pending, sent) = self.pending.pop_front().ok_or(Broken)?;
+            take(self, pending, sent, &reply)?;
             from += length;
         }
         input.copy_within(from..self.filled, 0);
@@ -211,7 +201,7 @@ impl Link {
     }
 
     /// Ends it; gives what has not been answered.
-    pub fn close(self, registry: &mut dyn Registry) -> VecDeque<Pending> {
+    pub fn close(self, registry: &mut Registry) -> VecDeque<(Pending, Instant)> {
         registry.unwatch(self.stream.as_fd());
         self.pending
     }

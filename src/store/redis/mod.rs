@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! worker ─ session ──pipelines──────────────▶ node        EVAL compare-and-set, TIME
-//!             ▲
-//!          mailbox ◀── connector ─ attempts ──▶ node        connect, log in, PING, ROLE, CLUSTER SLOTS
+//!           ▲   ▲
+//!           │ letters ◀──── node's thread ───▶ node        connect, log in, prove that it takes changes
+//!          map ◀─────────── scout ───────────▶ any         who has the keys: ROLE, CLUSTER SLOTS, Sentinels
 //! ```
 //!
 //! The engine knows an account as an opaque record under one key a user. A command is applied here, to the record last
@@ -13,108 +14,111 @@
 //!
 //! Leases are measured by the engine's clock, so that all instances have one.
 //!
-//! *Invariant:* a worker never waits here. All that waits is done by threads that the connector starts.
+//! *Invariant:* a worker never waits here. All that waits is done by the scout, the threads of the nodes, and those that
+//! these start.
+//! (Tested by `tests/strace.py`.)
 
-mod attempt;
+pub mod resp;
+pub mod url;
+
 mod cluster;
-mod connector;
-mod control;
+mod connect;
 mod counters;
+mod dialogue;
+mod engine;
 mod hints;
 mod link;
-mod local;
+mod node;
+mod scout;
 mod script;
 mod session;
-mod shared;
-mod stream;
 mod task;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::sync_channel;
 use std::task::Waker;
-use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::time::Duration;
 
-use super::{Census, Measure, Session, Store, Swept, Value};
-use crate::streams::account::Policy;
+use super::{Census, Session, Store, Swept};
+use crate::measures::{Measure, Reading};
+use crate::streams::account::{Adoption, Policy};
+use crate::sync::Service;
 use crate::time::{Millis, Timestamp};
 
-use crate::codec::redis_url::{Password, Url};
-use connector::{Connector, Wishes};
-use control::{LogIn, Trouble};
-use local::Local;
+use dialogue::Trouble;
+use engine::{Engine, Slots};
+use scout::Scout;
 use session::RedisSession;
-use shared::{Keys, Shared};
+use url::Url;
 
-/// How to keep streams in an engine.
+/// How long a start waits for the engine.
+const FIRST_LOOK: Duration = Duration::from_millis(900);
+
 pub struct Settings {
-    /// Where it is.
     pub url: Url,
     /// One deadline for all tries of a command.
     pub timeout: Millis,
-    /// Whether each instance counts alone while the engine is away, instead of answering 503.
-    pub local: bool,
-    /// The rules. Nothing is adopted but after an outage under `local`.
     pub policy: Policy,
     /// Tells the operator something.
     pub say: fn(&str),
 }
 
-/// Streams in Redis or Valkey.
 pub struct Redis {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     /// Without password.
     name: String,
-    wishes: Arc<Wishes>,
 }
 
 impl Redis {
-    /// Asks the engine for its nodes, once, and starts the thread that connects. An engine that is away may come later.
+    /// Starts the thread that asks the engine who has the keys, and waits for it, but not long: an engine that is away may
+    /// come later.
     ///
     /// # Errors
     ///
     /// What has to be changed: the password, the database, the address of something else than Redis.
     pub fn start(settings: Settings) -> Result<Self, String> {
-        let Settings { url, timeout, local, policy, say } = settings;
-        let policy = Policy { adopt_until: Timestamp::default(), ..policy };
+        let Settings { url, timeout, policy, say } = settings;
         let name = url.to_string();
-        let password = match url.password {
-            Password::None => None,
-            Password::Given(password) => Some(password),
-            Password::File(path) => {
-                let read = fs::read_to_string(&path);
-                let text = read.map_err(|error| format!("--store: {}: {error}", path.display()))?;
-                Some(text.lines().next().unwrap_or_default().to_owned())
-            }
-        };
-        // Time enough for a few round trips to another continent.
-        let login_timeout = Duration::from_millis(timeout.millis().clamp(250, 1000));
-        let log_in = LogIn { user: url.user, password, database: url.database, timeout: login_timeout };
-        let shared =
-            Arc::new(Shared::new(policy, url.prefix, timeout, local.then(|| Local::new(policy.lease))));
-        let (mut connector, wishes) = Connector::new(Arc::clone(&shared), url.addresses, log_in, say);
-        match connector.discover() {
-            Ok(()) => {}
-            Err(Trouble::Away(why)) => say(&format!("the store is away: {why}; trying on")),
-            Err(Trouble::Unwelcome(why)) => return Err(format!("--store {name}: {why}")),
+        let engine = Arc::new(Engine::new(policy, url.prefix, timeout, url.access, say));
+        let (first, found) = sync_channel(1);
+        let mut scout = Scout::new(Arc::clone(&engine), url.addresses, url.watched, first);
+        Service::start("scout", (), move |_| scout.work(), || {})
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        let redis = Self { engine, name };
+        match found.recv_timeout(FIRST_LOOK) {
+            Ok(Ok(())) => {}
+            Ok(Err(Trouble::Unwelcome(why))) => return Err(format!("--store {}: {why}", redis.name)),
+            Ok(Err(Trouble::Away(why))) => say(&format!("the store is away: {why}; trying on")),
+            Err(_) => say("the store is away: no answer yet; trying on"),
         }
-        let thread = thread::Builder::new().name("connector".into());
-        thread.spawn(move || connector.run()).map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Self { shared, name, wishes })
+        Ok(redis)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.engine.stop();
     }
 }
 
 impl Store for Redis {
     fn session(self: Arc<Self>, waker: Waker) -> io::Result<Box<dyn Session>> {
-        let (mailbox, counters) = self.shared.enlist(waker);
-        let (shared, wishes) = (Arc::clone(&self.shared), Arc::clone(&self.wishes));
-        Ok(Box::new(RedisSession::new(shared, wishes, mailbox, counters)))
+        Ok(Box::new(RedisSession::new(Arc::clone(&self.engine), waker)))
+    }
+
+    fn patience(&self) -> Millis {
+        self.engine.timeout
+    }
+
+    fn lenient(&self) -> Option<Policy> {
+        let policy = &self.engine.policy;
+        (policy.adoption == Adoption::Always).then_some(*policy)
     }
 
     /// The engine frees what has expired by itself.
-    fn sweep(&self, now: Timestamp) -> Swept {
-        self.shared.local.as_ref().map_or(Swept { visits: 1, expired: 0 }, |local| local.sweep(now))
+    fn sweep(&self, _now: Timestamp) -> Swept {
+        Swept { visits: 1, ends: Vec::new() }
     }
 
     fn census(&self) -> Option<Census> {
@@ -122,36 +126,35 @@ impl Store for Redis {
     }
 
     fn trouble(&self) -> Option<String> {
-        let why = self.shared.trouble(Instant::now())?;
+        let why = self.engine.map().trouble()?;
         Some(format!("The server cannot use its store: {why}."))
     }
 
     fn describe(&self) -> String {
-        match &self.shared.map().1.keys {
-            Keys::Unknown => format!("{} (away)", self.name),
-            Keys::Single => self.name.clone(),
-            Keys::Cluster(_) => format!("{} (Cluster of {})", self.name, self.shared.map().1.owners.len()),
+        let map = self.engine.map();
+        match &map.keys {
+            Slots::Unknown => format!("{} (away)", self.name),
+            Slots::Single(_) => self.name.clone(),
+            Slots::Cluster(_) => format!("{} (Cluster of {})", self.name, map.owners.len()),
         }
     }
 
     fn measures(&self) -> Vec<Measure> {
-        let map = self.shared.map().1;
-        let node = |id: &u32| {
-            let node = &map.nodes[*id as usize];
-            Measure {
-                family: "streamer_store_node_up",
-                help: "Whether the engine's node answers.",
-                label: Some(("node", node.addresses[0].to_string().into())),
-                value: Value::Gauge((!node.down.load(Relaxed)).into()),
-            }
+        let map = self.engine.map();
+        let of_nodes = |family, help, value: fn(&node::Node) -> u64| {
+            let measure = |node: &Arc<node::Node>| {
+                let label = ("node", node.address.to_string());
+                Measure::labelled(family, help, label, Reading::Gauge(value(node)))
+            };
+            map.owners().map(measure).collect::<Vec<_>>()
         };
-        let mut measures: Vec<Measure> = map.owners.iter().map(node).collect();
-        measures.push(Measure::single(
-            "streamer_store_refreshes_total",
-            "How often the engine was asked for its nodes.",
-            Value::Counter(self.shared.refreshes.load(Relaxed)),
-        ));
-        measures.extend(counters::measures(&self.shared.counters()));
+        let (up, waits) = ("streamer_store_node_up", "streamer_store_node_waits_seconds");
+        let mut measures =
+            of_nodes(up, "Whether the engine's node takes changes.", |node| node.trouble().is_none().into());
+        measures.extend(of_nodes(waits, "For how long the engine's node has taken no changes.", |node| {
+            node.waits().as_secs()
+        }));
+        measures.extend(self.engine.measures());
         measures
     }
 }

@@ -13,10 +13,13 @@
 //!
 //! An account is a pure function of what it was and of (`now`, policy, command): no lock, no clock, no socket. The count
 //! is always derived from the streams, never kept beside them. This file says what an account is and which command is
-//! which rule; `admit` says who may play, and `end` how it ends.
+//! which rule; `stream` what it holds of each, `admit` who may play, and `end` how it ends.
 //!
-//! *Invariant:* between commands at most `limit` streams play (unless the limit was lowered, or the policy only reports),
-//! at most [`MAX_PAUSED`] are paused, and at most [`MAX_ENDED`] are remembered.
+//! *Invariant:* between commands at most `limit` streams play (unless the limit was lowered, or the policy only
+//! reports), at most [`MAX_PAUSED`] are paused, and at most [`MAX_ENDED`] are remembered. (Tested by
+//! `no_sequence_of_commands_breaks_the_bounds`.)
+
+mod stream;
 
 mod admit;
 
@@ -25,11 +28,17 @@ mod end;
 use std::num::NonZeroU32;
 
 use super::arena::{Arena, Word};
-use super::batch::{Action, Asked, Change, Command, Findings, Found, Outcome, StreamView, Verdict};
-use super::inline_vec::InlineVec;
-use super::name::Name;
+use super::batch::{
+    Action, Asked, Batch, Change, Command, Ending, Entry, Findings, Lack, Notes, Outcome, StreamEnd, Verdict,
+};
+use super::few::Few;
+use super::limits::Limits;
 use super::position::Position;
 use crate::time::{Millis, Timestamp};
+
+pub(super) use end::{Cause, Ended, Hold, Rare, hash};
+pub use stream::tag;
+pub(super) use stream::{MAX_NAME, Stream};
 
 /// How many paused streams a user may hold; the one paused longest gives way.
 pub const MAX_PAUSED: usize = 16;
@@ -41,13 +50,28 @@ pub const MAX_PLAYING: usize = 1000;
 /// What happens to a start when the user is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It is refused.
     #[default]
     Refuse,
     /// The stream that started first gives way.
     ReplaceOldest,
     /// It is let through and counted: for trying a limit out.
     Report,
+}
+
+/// When a PATCH of an unknown stream starts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adoption {
+    /// Until then: for one lease after a start with an empty store.
+    Until(Timestamp),
+    /// At any time, since streams start and end while nobody counts them. So to any start that finds the user full another
+    /// stream of the same device gives way: its DELETE may have been said meanwhile.
+    Always,
+}
+
+impl Default for Adoption {
+    fn default() -> Self {
+        Self::Until(Timestamp::default())
+    }
 }
 
 /// The rules that hold for every user.
@@ -59,75 +83,24 @@ pub struct Policy {
     pub when_full: WhenFull,
     /// Whether every start that names a device ends what else that device has.
     pub one_per_device: bool,
-    /// Until when a PATCH of an unknown stream takes it over: one lease after a start with an empty store.
-    pub adopt_until: Timestamp,
+    /// When a PATCH of an unknown stream takes it over.
+    pub adoption: Adoption,
+    /// How many users a store in this process may know of, give or take a few that come at the same moment; None for any number.
+    pub max_users: Option<usize>,
 }
 
-/// One user's streams.
+/// One user's streams: what plays and what is paused, in the order of the starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// What plays and what is paused, in the order of the starts.
-    pub(super) streams: InlineVec<Stream>,
-    /// What few accounts have, apart so that the others are small. Never there and empty.
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) streams: Few<Stream, Rare>,
 }
 
-/// A stream that plays or is paused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stream {
-    /// Its id or, with a device, `id NUL device`.
-    pub(super) key: Name,
-    /// When it is gone unless renewed.
-    pub(super) expires: Timestamp,
-    pub(super) position: Position,
-    /// None while it plays. Of two paused streams the one with the lower number was paused first: a time would not tell
-    /// two pauses of one millisecond apart.
-    pub(super) paused: Option<NonZeroU32>,
-}
-
-/// What an account holds besides streams.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rare {
-    /// What ended on purpose, in the order of the ends.
-    pub(super) ended: InlineVec<Ended>,
-    /// While it lasts nothing starts.
-    pub(super) hold: Option<Hold>,
-}
-
-/// A stream that ended on purpose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
-    pub(super) key: Name,
-    /// When it is forgotten.
-    pub(super) expires: Timestamp,
-    pub(super) cause: Cause,
-}
-
-/// Why a stream ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// By a DELETE of the user.
-    Stopped,
-    /// By the start of the stream with this key.
-    Replaced(Name),
-    /// By the operator, with this message; empty when there was none.
-    Operator(Name),
-}
-
-/// What keeps a user out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hold {
-    pub(super) until: Timestamp,
-    /// Why; empty when the operator did not say.
-    pub(super) message: Name,
-}
-
-/// How many streams of each state accounts hold, those not yet found to have expired among them.
+/// How much an account holds, streams not yet found to have expired among it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Streams that play.
+    /// 1 if there is anything to remember.
+    pub users: u32,
     pub playing: u32,
-    /// Streams that are paused.
     pub paused: u32,
 }
 
@@ -137,10 +110,47 @@ struct Call<'a> {
     policy: &'a Policy,
     /// The stream that the command is about; empty when it is about all.
     key: &'a [u8],
-    limit: usize,
+    limits: Limits<&'a [u8]>,
+    /// The classes that the command names.
+    classes: &'a [u8],
+    /// Whether a stream that is there keeps its classes and its generation.
+    keeps: bool,
+    generation: u64,
     /// The bytes of the command.
     arena: &'a Arena<Asked>,
     findings: &'a mut Findings,
+}
+
+/// Answers what the store has not carried out as if the user played nothing: `--store-down allow`. Nothing of it is kept.
+/// What an operator changes, and what is unreadable, stays undone.
+pub fn allow(now: Timestamp, policy: &Policy, batch: &mut Batch) {
+    let Batch { arena, entries, findings } = batch;
+    for Entry { command, outcome, waits } in entries {
+        let is_undone = outcome.verdict == Verdict::Unavailable && outcome.notes.lack != Lack::Unreadable;
+        if *waits || !is_undone || matches!(command.action, Action::Evict { .. } | Action::Hold { .. }) {
+            continue;
+        }
+        let anyhow = Command { if_match: Word::default(), ..*command };
+        let mut found = Account::default().apply(now, policy, &anyhow, arena, findings);
+        if command.action == Action::Look && found.can_watch {
+            // A question is answered as when the stream plays, with a pass for it.
+            let start = Command { action: Action::start(), ..anyhow };
+            found.streams = Account::default().apply(now, policy, &start, arena, findings).streams;
+        }
+        let verdict = match found.verdict {
+            Verdict::Unknown if command.action == Action::End => Verdict::Ended,
+            verdict => verdict,
+        };
+        let notes = Notes { uncounted: true, ..Notes::default() };
+        *outcome = Outcome { verdict, notes, count: 0, change: Change::None, ..found };
+    }
+}
+
+impl Policy {
+    /// The plainest rules.
+    pub fn new(lease: Millis) -> Self {
+        Self { lease, ..Self::default() }
+    }
 }
 
 impl Account {
@@ -153,75 +163,118 @@ impl Account {
         arena: &Arena<Asked>,
         findings: &mut Findings,
     ) -> Outcome {
-        let expired = self.expire(now);
-        let (key, limit) = (arena.get(command.key), (command.limit as usize).min(MAX_PLAYING));
-        let mut call = Call { now, policy, key, limit, arena, findings };
-        let mut outcome = match command.action {
-            Action::Look => Verdict::Info.into(),
-            Action::List => self.list(&mut call, Verdict::Info),
-            Action::Start { .. } | Action::Beat { .. } | Action::Gate { .. } if self.hold().is_some() => {
-                self.held(&mut call)
-            }
-            Action::Start { position, replace, switch } => self.start(&mut call, position, replace, switch),
-            Action::Beat { position, playing } => self.beat(&mut call, position, playing),
-            Action::Gate { replace, switch } => self.gate(&mut call, replace, switch),
-            Action::End => self.end(&mut call),
-            Action::Evict { message } => self.evict(&mut call, message),
-            Action::Hold { length, message } => self.hold_for(&mut call, length, message),
+        let ends = findings.ends.len() as u32;
+        self.expire(now, &mut findings.ends);
+        let was_cut = self.cut(now, policy.lease);
+        let Command { key, limits, classes, generation, action, .. } = *command;
+        let (key, limits, classes) = (arena.get(key), limits.of(arena), arena.get(classes));
+        let keeps = command.keeps();
+        let mut call = Call { now, policy, key, limits, classes, keeps, generation, arena, findings };
+        let mut outcome = match self.refused(&mut call, command) {
+            Some(refused) => refused,
+            None => self.carry_out(&mut call, action),
         };
         let playing = self.playing();
         outcome.count = playing as u32;
-        outcome.can_watch = outcome.verdict != Verdict::Full && self.can_watch(&call, playing);
-        outcome.notes.expired = expired as u16;
+        outcome.can_watch = outcome.verdict != Verdict::Full && self.can_watch(&call);
+        outcome.ends = (ends, findings.ends.len() as u32);
+        if was_cut && !action.is_question() {
+            outcome.change = outcome.change.max(Change::Lease);
+        }
         outcome
     }
 
-    /// Drops what has run out by `now`; returns how many of them were streams that had not ended.
-    pub fn expire(&mut self, now: Timestamp) -> u32 {
+    /// What comes before every rule about the stream: a hold, a suspension, and another generation than is meant.
+    fn refused(&self, call: &mut Call, command: &Command) -> Option<Outcome> {
+        let starts =
+            matches!(command.action, Action::Start { .. } | Action::Beat { .. } | Action::Gate { .. });
+        if starts && self.hold().is_some() {
+            return Some(Outcome { verdict: Verdict::Held, ..self.told_of_hold(call) });
+        }
+        if starts && call.limits.total == 0 {
+            return Some(self.full(call, None));
+        }
+        let is_meant = |i: usize| self.streams[i].is_one_of(call.arena.get(command.if_match));
+        let is_another = !command.if_match.is_empty() && self.find(call.key).is_some_and(|i| !is_meant(i));
+        is_another.then(|| Verdict::Outdated.into())
+    }
+
+    fn carry_out(&mut self, call: &mut Call, action: Action) -> Outcome {
+        match action {
+            Action::Look => self.look(call),
+            Action::List => self.list(call, Verdict::Info),
+            Action::Start { position, replace, switch } => self.start(call, position, replace, switch),
+            Action::Beat { position, playing } => self.beat(call, position, playing),
+            Action::Gate { replace, switch } => {
+                self.gone(call).unwrap_or_else(|| self.start(call, None, replace, switch))
+            }
+            Action::End => self.end(call),
+            Action::Evict { message } => self.evict(call, message),
+            Action::Hold { length: Millis::ZERO, .. } => self.lift(call),
+            Action::Hold { length, message } => self.hold_for(call, length, message),
+        }
+    }
+
+    /// Drops what has run out by `now`, and adds the streams among it to `ends`.
+    pub fn expire(&mut self, now: Timestamp, ends: &mut Vec<StreamEnd>) {
         let has_expired = self.streams.iter().any(|stream| now >= stream.expires);
-        if !has_expired && self.rare.is_none() {
-            return 0;
+        if !has_expired && self.streams.rare().is_none() {
+            return;
         }
-        let before = self.streams.len();
         if has_expired {
-            self.streams.retain(|stream| now < stream.expires);
-            self.streams.shrink();
+            self.streams.retain(|stream| {
+                let lives = now < stream.expires;
+                if !lives {
+                    ends.push(stream.end(Ending::Expired, stream.expires));
+                }
+                lives
+            });
         }
-        if let Some(rare) = &mut self.rare
-            && rare.expire(now)
-        {
-            self.rare = None;
-            self.streams.shrink();
+        if self.streams.rare_mut().is_some_and(|rare| rare.expire(now)) {
+            self.streams.take_rare();
         }
-        (before - self.streams.len()) as u32
+        self.streams.shrink();
+    }
+
+    /// Cuts to a lease whatever lasts longer, and says whether a stream did: a clock may have jumped back.
+    fn cut(&mut self, now: Timestamp, lease: Millis) -> bool {
+        let (last, mut was_cut) = (now + lease, false);
+        for stream in self.streams.iter_mut().filter(|stream| stream.expires > last) {
+            (stream.expires, was_cut) = (last, true);
+            stream.started = stream.started.min(now);
+        }
+        if let Some(rare) = self.streams.rare_mut() {
+            rare.cut(now, lease);
+        }
+        was_cut
     }
 
     /// Time has stood still, and players could not renew what they play: whatever lives at `now` has a fresh lease.
     pub fn renew_all(&mut self, now: Timestamp, lease: Millis) {
-        self.expire(now);
-        self.streams.iter_mut().for_each(|stream| stream.expires = stream.expires.max(now + lease));
+        self.expire(now, &mut Vec::new());
+        self.streams.iter_mut().for_each(|stream| stream.expires = now + lease);
     }
 
-    /// How many streams it holds, by state; None when there is nothing left to remember.
-    pub fn tally(&self) -> Option<Tally> {
-        if self.is_empty() {
-            return None;
-        }
+    /// Whether a stream of this generation is in it.
+    pub fn knows(&self, generation: u64) -> bool {
+        self.streams.iter().any(|stream| stream.generation == generation)
+    }
+
+    /// How much it holds.
+    pub fn tally(&self) -> Tally {
         let playing = self.playing();
-        Some(Tally { playing: playing as u32, paused: (self.streams.len() - playing) as u32 })
+        let paused = (self.streams.len() - playing) as u32;
+        Tally { users: (!self.is_empty()).into(), playing: playing as u32, paused }
     }
 
     /// Whether there is nothing left to remember.
     pub fn is_empty(&self) -> bool {
-        self.streams.is_empty() && self.rare.is_none()
+        self.streams.is_empty() && self.streams.rare().is_none()
     }
 
-    /// When nothing of it is worth keeping any more; None when nothing is now.
+    /// When nothing of it is worth keeping any more; None when it is empty.
     pub fn forgotten_at(&self) -> Option<Timestamp> {
-        let rare = self.rare.iter().flat_map(|rare| {
-            let ended = rare.ended.iter().map(|ended| ended.expires);
-            ended.chain(rare.hold.as_ref().map(|hold| hold.until))
-        });
+        let rare = self.streams.rare().into_iter().flat_map(Rare::ends);
         self.streams.iter().map(|stream| stream.expires).chain(rare).max()
     }
 
@@ -230,44 +283,36 @@ impl Account {
     }
 
     fn find(&self, key: &[u8]) -> Option<usize> {
-        self.streams.iter().position(|stream| stream.key.as_bytes() == key)
+        self.streams.iter().position(|stream| stream.is(key))
     }
 
     fn plays(&self, key: &[u8]) -> bool {
         self.find(key).is_some_and(|i| self.streams[i].plays())
     }
 
-    fn ended(&self, key: &[u8]) -> Option<&Ended> {
-        self.rare.as_ref()?.ended.iter().find(|ended| ended.key.as_bytes() == key)
-    }
-
-    fn hold(&self) -> Option<&Hold> {
-        self.rare.as_ref()?.hold.as_ref()
+    fn look(&self, call: &mut Call) -> Outcome {
+        match self.find(call.key) {
+            Some(i) => Outcome { change: Change::None, ..self.view(call, i, Verdict::Info) },
+            None => Verdict::Info.into(),
+        }
     }
 
     /// Lists what plays and what is paused, and says how long a hold lasts.
     fn list(&self, call: &mut Call, verdict: Verdict) -> Outcome {
         let from = call.findings.streams.len() as u32;
         for stream in self.streams.iter() {
-            let key = call.findings.arena.add(stream.key.as_bytes());
-            call.findings.streams.push(stream.view(key, call.now));
+            let (key, classes) = stream.parts();
+            let key = call.findings.arena.add(key);
+            call.findings.show(stream, key, classes, call.now);
         }
         Outcome { streams: (from, call.findings.streams.len() as u32), verdict, ..self.told_of_hold(call) }
     }
 
-    fn held(&self, call: &mut Call) -> Outcome {
-        Outcome { verdict: Verdict::Held, ..self.told_of_hold(call) }
-    }
-
-    fn told_of_hold(&self, call: &mut Call) -> Outcome {
-        let Some(Hold { until, message }) = self.hold() else { return Outcome::default() };
-        let other = call.findings.arena.add(message.as_bytes());
-        Outcome { wait: call.now.until(*until), other, ..Outcome::default() }
-    }
-
+    /// Shows the command's stream, which is at `i`.
     fn view(&self, call: &mut Call, i: usize, verdict: Verdict) -> Outcome {
         let from = call.findings.streams.len() as u32;
-        call.findings.streams.push(self.streams[i].view(Word::default(), call.now));
+        let classes = self.streams[i].classes_behind(call.key);
+        call.findings.show(&self.streams[i], Word::default(), classes, call.now);
         Outcome { verdict, change: Change::Lease, streams: (from, from + 1), ..Outcome::default() }
     }
 
@@ -291,52 +336,10 @@ impl Account {
         if paused().count() > MAX_PAUSED
             && let Some((_, first)) = paused().min()
         {
+            call.findings.ends.push(self.streams[first].end(Ending::Replaced, call.now));
             self.streams.remove(first);
         }
         outcome
-    }
-
-    fn add(&mut self, call: &Call, position: Option<Position>) -> usize {
-        self.streams.push(Stream {
-            key: Name::from(call.key),
-            expires: call.now + call.policy.lease,
-            position: position.unwrap_or_default(),
-            paused: None,
-        });
-        self.streams.len() - 1
-    }
-}
-
-impl Stream {
-    fn plays(&self) -> bool {
-        self.paused.is_none()
-    }
-
-    fn renew(&mut self, call: &Call, position: Option<Position>) {
-        self.expires = call.now + call.policy.lease;
-        self.position = position.unwrap_or(self.position);
-    }
-
-    fn view(&self, key: Word<Found>, now: Timestamp) -> StreamView {
-        StreamView {
-            key,
-            position: self.position,
-            playing: self.plays(),
-            expires_in: now.until(self.expires),
-        }
-    }
-}
-
-impl Rare {
-    /// Drops what has run out; says whether nothing is left.
-    fn expire(&mut self, now: Timestamp) -> bool {
-        self.ended.retain(|ended| now < ended.expires);
-        self.hold.take_if(|hold| now >= hold.until);
-        self.is_empty()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.ended.is_empty() && self.hold.is_none()
     }
 }
 

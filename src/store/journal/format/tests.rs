@@ -10,7 +10,7 @@ fn at(millis: u64) -> Timestamp {
 
 fn header() -> Header {
     let (start, lease) = (at(86_400_000), Millis::from_secs(90));
-    Header { lane: 1, number: NUMBER, run: 3, start, lease, sequence: 41 }
+    Header { number: NUMBER, run: 3, start, lease, sequence: 41, before: Some((5, 1234)) }
 }
 
 /// Users and accounts of a block.
@@ -33,7 +33,7 @@ fn file() -> (Vec<u8>, Vec<usize>) {
     for (time, synced, records) in BLOCKS {
         let from = out.len();
         starts.push(from);
-        begin_block(&mut out);
+        out.extend_from_slice(&[0; BLOCK]);
         for (sequence, user, account) in records {
             put_record(*sequence, user.as_bytes(), |out| out.extend_from_slice(account.as_bytes()), &mut out);
         }
@@ -52,7 +52,7 @@ enum End {
 }
 
 /// All records of a block; they fill it.
-fn records_of<'a>(block: &Block<'a>) -> Vec<Record<'a>> {
+fn records_of<'a>(block: &Block<'a>) -> Vec<Kept<'a>> {
     let (mut rest, mut records) = (block.records, Vec::new());
     while !rest.is_empty() {
         let (record, length) = read_record(rest).unwrap();
@@ -122,12 +122,12 @@ fn a_block_holds_only_at_its_place_in_its_file() {
 }
 
 #[test]
-fn zeros_and_what_says_that_it_is_huge_are_no_block() {
+fn zeros_are_no_block_and_what_says_that_it_is_huge_is_not_whole() {
     assert_eq!(read_block(&[0; 4096], NUMBER, 64), Err(Unreadable::Corrupt));
     let mut huge = [0; BLOCK];
     huge[..4].copy_from_slice(MARK);
     huge[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert_eq!(read_block(&huge, NUMBER, 64), Err(Unreadable::Corrupt));
+    assert_eq!(read_block(&huge, NUMBER, 64), Ok(None));
     assert_eq!(read_block(b"", NUMBER, 64), Ok(None));
 }
 
@@ -135,7 +135,7 @@ fn zeros_and_what_says_that_it_is_huge_are_no_block() {
 fn a_record_is_read_whole_or_not_at_all() {
     let mut bytes = Vec::new();
     put_record(1, b"ann", |out| out.push(b'x'), &mut bytes);
-    let record = Record { sequence: 1, user: b"ann", account: b"x" };
+    let record = Kept { sequence: 1, user: b"ann", account: b"x" };
     assert_eq!(read_record(&bytes), Some((record, bytes.len())));
     for len in 0..bytes.len() {
         assert_eq!(read_record(&bytes[..len]), None, "the first {len} bytes");
@@ -154,8 +154,8 @@ fn a_header_is_read_whole_and_unharmed_or_not_at_all() {
         assert_eq!(Header::decode(&bytes), Err(Unreadable::Corrupt), "byte {at}");
         bytes[at] ^= 1;
     }
-    bytes[8] = 2;
-    assert_eq!(Header::decode(&bytes), Err(Unreadable::Newer(2)));
+    bytes[8] = 3;
+    assert_eq!(Header::decode(&bytes), Err(Unreadable::Newer(3)));
     bytes[8] = 0;
     assert_eq!(Header::decode(&bytes), Err(Unreadable::Corrupt));
 }
@@ -163,30 +163,30 @@ fn a_header_is_read_whole_and_unharmed_or_not_at_all() {
 #[test]
 fn one_slot_of_the_control_file_may_be_torn_and_the_later_one_holds() {
     #[track_caller]
-    fn check(before: Control, after: Control) {
+    fn check(before: Checkpoint, after: Checkpoint) {
         let mut bytes = [0; 2 * SLOT];
         for control in [before, after] {
             let (slot, offset) = control.encode();
             bytes[offset as usize..][..SLOT].copy_from_slice(&slot);
-            assert_eq!(Control::decode(&bytes), Ok(control));
+            assert_eq!(Checkpoint::decode(&bytes), Ok(control));
         }
         let (_, offset) = after.encode();
         for at in 0..SLOT {
             bytes[offset as usize + at] ^= 0x10;
-            assert_eq!(Control::decode(&bytes), Ok(before), "byte {at}");
+            assert_eq!(Checkpoint::decode(&bytes), Ok(before), "byte {at}");
             bytes[offset as usize + at] ^= 0x10;
         }
         bytes[0] ^= 1;
         bytes[SLOT] ^= 1;
-        assert_eq!(Control::decode(&bytes), Err(Unreadable::Corrupt));
+        assert_eq!(Checkpoint::decode(&bytes), Err(Unreadable::Corrupt));
     }
-    let control = |horizon, turn| Control { horizon, time: at(horizon * 2), turn };
+    let control = |horizon, turn| Checkpoint { horizon, time: at(horizon * 2), turn };
     check(control(5, 1), control(6, 2));
     check(control(6, 2), control(9, 3));
     check(control(7, u16::MAX), control(8, 0));
     check(control(8, 0), control(9, 1));
-    assert_eq!(Control::decode(b""), Ok(Control::default()));
-    assert_eq!(Control::decode(&[0; SLOT]), Ok(Control::default()));
+    assert_eq!(Checkpoint::decode(b""), Ok(Checkpoint::default()));
+    assert_eq!(Checkpoint::decode(&[0; SLOT]), Ok(Checkpoint::default()));
 }
 
 #[test]

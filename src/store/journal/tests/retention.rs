@@ -10,16 +10,12 @@ fn open_short(temp: &Temp) -> (Arc<Journal>, Timestamp) {
     (Arc::new(journal), start)
 }
 
-/// One round of the sweep, with every lane's syncer woken before it.
+/// One round of the sweep, when all that came before it is on the disk.
 fn round(journal: &Journal, now: Timestamp) {
-    std::thread::sleep(std::time::Duration::from_millis(12));
-    for lane in journal.lanes().clone() {
-        lane.tend(&journal.files);
-    }
-    while journal.sweep(now).visits > 0 {
-        if journal.sweeper.lock().unwrap().visits == 0 {
-            break;
-        }
+    std::thread::sleep(Duration::from_millis(6));
+    settle(journal);
+    for _ in 0..crate::store::memory::SHARDS {
+        journal.sweep(now);
     }
 }
 
@@ -38,9 +34,8 @@ fn files_go_when_a_lease_has_passed_and_what_lives_stays() {
         most = most.max(temp.files().len());
     }
     assert!(most < 20, "{most} files");
-    // The sweeper's own file is empty, and stays.
-    let second = temp.files()[1].clone();
-    assert!(second > temp.0.join("0000000030.log"), "{second:?}");
+    let first = temp.files()[0].clone();
+    assert!(first > temp.0.join("0000000005.log"), "{first:?}");
     drop((client, journal));
     let (journal, now) = open_short(&temp);
     let mut client = Client::new(&journal);
@@ -75,4 +70,48 @@ fn a_hold_outlives_its_file_and_one_that_was_lifted_does_not_come_back() {
     assert_eq!(client.one(now, "ann", "a", START), (Held, 0));
     assert_eq!(client.one(now, "bob", "a", START), (Started, 1));
     assert_eq!(client.one(now, "carl", "a", START), (Held, 0));
+}
+
+/// Each start copies what lives into new files, and the ones before go.
+#[test]
+fn restarts_do_not_add_files() {
+    let temp = Temp::new();
+    for i in 0..40 {
+        let (journal, start) = open(&temp, SyncPolicy::Always);
+        let mut client = Client::new(&journal);
+        assert_eq!(client.one(start, &format!("user{i}"), "a", START), (Started, 1));
+        if i % 2 == 0 {
+            client.one(start, &format!("user{i}"), "a", Action::End);
+        }
+        drop((client, journal));
+        assert!(temp.files().len() <= 3, "{:?}", temp.files());
+    }
+    let (journal, _) = open(&temp, SyncPolicy::Always);
+    assert_eq!(journal.census().unwrap().playing, 20);
+}
+
+/// What is void goes although nothing can be written, and what cannot be deleted is tried again with pauses.
+#[test]
+fn deletion_depends_on_the_clock_alone() {
+    let temp = Temp::new();
+    let (journal, faults) = faults::open_bad(&temp, SyncPolicy::Always);
+    let mut client = Client::new(&journal);
+    assert_eq!(client.one(faults::NOW, "ann", "a", START), (Started, 1));
+    faults.writes.store(true, Relaxed);
+    assert_eq!(client.one(faults::NOW, "ann", "b", START), (Unavailable, 0));
+    until(|| journal.ledger.closed(|closed| !closed.is_empty()));
+    faults.removes.store(true, Relaxed);
+    for now in [faults::NOW, faults::NOW + LEASE, faults::NOW + LEASE + LEASE] {
+        (0..=crate::store::memory::SHARDS).for_each(|_| _ = journal.sweep(now));
+    }
+    let deletions = || journal.ledger.health.counts().find(|(kind, _)| *kind == "delete");
+    until(|| deletions() != Some(("delete", 0)));
+    std::thread::sleep(Duration::from_millis(100));
+    let failed = deletions();
+    assert_eq!(failed, Some(("delete", 1)), "the next attempt is after a pause");
+    faults.removes.store(false, Relaxed);
+    until(|| journal.ledger.closed(|closed| closed.is_empty()));
+    assert!(!journal.is_up());
+    faults.writes.store(false, Relaxed);
+    faults::wait_for(&journal, true);
 }

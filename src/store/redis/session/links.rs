@@ -1,33 +1,30 @@
 //! The session's connections: asked for, opened, read, watched over, and given up.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{LOOK, LinkState, Now, RedisSession, UNUSED};
-use crate::store::Registry;
-use crate::store::redis::connector::Wish;
+use super::{LOOK, LinkState, RedisSession, SHORT_LIVED};
+use crate::poller::Registry;
 use crate::store::redis::counters::Count;
+use crate::store::redis::engine::{Letter, NodeId};
 use crate::store::redis::link::{Broken, Link, Pending};
-use crate::store::redis::shared::{Letter, NodeId};
-use crate::store::redis::stream::Stream;
+use crate::store::redis::task::Place;
 
 impl RedisSession {
     pub(super) fn want_owners(&mut self) {
         for i in 0..self.map.owners.len() {
-            self.want(self.map.owners[i]);
+            self.want(self.map.owners[i], false);
         }
     }
 
-    /// Asks the connector for a connection, unless there is one or it was asked.
-    pub(super) fn want(&mut self, node: NodeId) {
-        let link = self.link(node);
-        if matches!(link, LinkState::None) {
-            *link = LinkState::Wanted;
-            self.wishes.send(Wish::Want(node, Arc::clone(&self.mailbox)));
+    /// Asks a node for a connection, unless there is one or it was asked. Says whether one was lost soon after it was made.
+    pub(super) fn want(&mut self, node: NodeId, is_strike: bool) {
+        if matches!(self.link(node), LinkState::None)
+            && let Some(there) = self.map.node(node)
+        {
+            there.want(&self.outside, is_strike);
+            *self.link(node) = LinkState::Wanted;
         }
-    }
-
-    pub(super) fn refresh(&self) {
-        self.wishes.send(Wish::Refresh);
     }
 
     pub(super) fn link(&mut self, node: NodeId) -> &mut LinkState {
@@ -50,11 +47,11 @@ impl RedisSession {
     }
 
     /// Reads what a node has answered.
-    pub(super) fn read(&mut self, now: Now, node: NodeId, registry: &mut dyn Registry) {
+    pub(super) fn read(&mut self, now: Instant, node: NodeId, registry: &mut Registry) {
         let Some(mut link) = self.take_link(node) else { return };
-        let done = link.read(|link, pending, reply| match pending {
-            Pending::Task(id, sent) => self.answer(now, id, sent, reply, link),
-            Pending::Time(asked) => link.set_time(asked, now.at, reply),
+        let done = link.read(|link, pending, sent, reply| match pending {
+            Pending::Task(id) => self.answer(now, sent, id, reply, link),
+            Pending::Time => link.set_time(sent, now, reply),
             Pending::Asking => Ok(()),
         });
         match done {
@@ -63,7 +60,7 @@ impl RedisSession {
                 // There may be space to write.
                 self.has_to_flush(node);
             }
-            Err(Broken) => self.lost(*link, node, registry),
+            Err(Broken) => self.lost(*link, now, registry),
         }
     }
 
@@ -74,80 +71,87 @@ impl RedisSession {
     }
 
     /// A connection is gone: what it has not answered may have been carried out or not, and is sent again.
-    pub(super) fn lost(&mut self, link: Link, node: NodeId, registry: &mut dyn Registry) {
-        self.counters.bump(Count::Disconnects);
-        for pending in link.close(registry) {
-            if let Pending::Task(id, _) = pending {
-                self.tasks[id as usize].is_unsure = true;
-                self.wait(id);
+    fn lost(&mut self, link: Link, now: Instant, registry: &mut Registry) {
+        self.outside.counts.bump(Count::Disconnects);
+        let id = link.id;
+        let is_strike = !link.has_served && now < link.opened + SHORT_LIVED;
+        for (pending, _) in link.close(registry) {
+            if let Pending::Task(id) = pending {
+                let task = &mut self.tasks[id as usize];
+                task.is_unsure |= task.old != task.new;
+                task.place = Place::Waiting;
             }
         }
-        *self.link(node) = LinkState::None;
-        if self.map.owners.contains(&node) {
-            self.want(node);
+        *self.link(id) = LinkState::None;
+        if self.map.owners.contains(&id) {
+            self.want(id, is_strike);
         }
         // A dead node never says MOVED.
-        self.refresh();
+        self.engine.refresh();
     }
 
-    pub(super) fn close(&mut self, node: NodeId, registry: &mut dyn Registry) {
+    pub(super) fn close(&mut self, node: NodeId, now: Instant, registry: &mut Registry) {
         if let Some(link) = self.take_link(node) {
-            self.lost(*link, node, registry);
+            self.lost(*link, now, registry);
         }
     }
 
-    /// Takes what the connector has to say.
-    pub(super) fn take_letters(&mut self, now: Now, registry: &mut dyn Registry) {
-        for letter in self.mailbox.take() {
-            match letter {
-                Letter::Connected(node, stream) => {
-                    if !matches!(self.link(node), LinkState::Open(_)) {
-                        *self.link(node) = self.open(now, node, stream, registry);
-                    }
-                }
-                Letter::Failed { node, tries_on: false } => *self.link(node) = LinkState::None,
-                // What waits for it is given up, now that the node counts as down.
-                Letter::Failed { .. } => {}
-            }
-        }
-        if self.shared.version() != self.version {
-            (self.version, self.map) = self.shared.map();
-            self.want_owners();
-        }
-    }
-
-    pub(super) fn open(
-        &mut self,
-        now: Now,
-        node: NodeId,
-        stream: Stream,
-        registry: &mut dyn Registry,
-    ) -> LinkState {
-        let Ok(mut link) = Link::new(node, stream, now.steady, registry) else { return LinkState::None };
-        link.ask_time(now.steady, now.at, self.shared.timeout);
-        self.unsent.push(node);
-        LinkState::Open(Box::new(link))
-    }
-
-    /// Asks each node for the time once a second, and closes the connections that are late or not needed.
-    pub(super) fn look_after_links(&mut self, now: Now, registry: &mut dyn Registry) {
-        if now.steady < self.look_at {
+    /// Takes what other threads have to say.
+    pub(super) fn take_letters(&mut self, now: Instant, registry: &mut Registry) {
+        let letters = self.outside.take();
+        if letters.is_empty() {
             return;
         }
-        self.look_at = now.steady + LOOK;
-        for node in 0..self.links.len() as NodeId {
-            let LinkState::Open(link) = &mut self.links[node as usize] else { continue };
-            if link.time_due.is_some_and(|due| due <= now.steady) {
-                self.close(node, registry);
-            } else if link.ask_time_at <= now.steady {
-                let is_unused = link.owes() == 0 && link.used_at + UNUSED <= now.steady;
-                if is_unused && !self.map.owners.contains(&node) {
-                    self.take_link(node).map(|link| link.close(registry));
-                } else {
-                    link.ask_time(now.steady, now.at, self.shared.timeout);
-                    self.unsent.push(node);
+        for letter in letters {
+            match letter {
+                Letter::Map(map) => {
+                    self.map = map;
+                    for node in 0..self.links.len() as NodeId {
+                        if self.map.node(node).is_none() {
+                            self.close(node, now, registry);
+                            *self.link(node) = LinkState::None;
+                        }
+                    }
+                }
+                Letter::Connected(id, stream, clock) => {
+                    if let Some(node) = self.map.node(id).map(Arc::clone)
+                        && !matches!(self.link(id), LinkState::Open(_))
+                    {
+                        let link = Link::new((id, node), stream, clock, now, registry);
+                        *self.link(id) = link.map_or(LinkState::None, |link| LinkState::Open(Box::new(link)));
+                    }
+                }
+                Letter::Failed(id) => {
+                    if matches!(self.link(id), LinkState::Wanted) {
+                        *self.link(id) = LinkState::None;
+                    }
                 }
             }
+        }
+        self.want_owners();
+        self.tell_waiting();
+    }
+
+    /// Closes the connections that are late; once a second asks each node for the time, and looks at whatever waits.
+    pub(super) fn look_after_links(&mut self, now: Instant, registry: &mut Registry) {
+        let is_tick = self.look_at <= now;
+        let timeout = Duration::from_millis(self.engine.timeout.millis());
+        for node in 0..self.links.len() as NodeId {
+            // It may be we who have stood still, and the answer is there.
+            if matches!(self.link(node), LinkState::Open(link) if link.is_late(now, timeout)) {
+                self.read(now, node, registry);
+            }
+            let LinkState::Open(link) = self.link(node) else { continue };
+            if link.is_late(now, timeout) {
+                self.close(node, now, registry);
+            } else if is_tick {
+                link.ask_time(now);
+                self.has_to_flush(node);
+            }
+        }
+        if is_tick {
+            self.look_at = now + LOOK;
+            self.tell_waiting();
         }
     }
 }

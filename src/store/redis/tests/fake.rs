@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::codec::resp::{self, Reply};
+use crate::store::redis::resp::{self, Reply};
 
 /// What a command is answered.
 pub enum Act {
@@ -36,15 +36,24 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The command's name; that of a script by its hash is `EVAL` too.
+    /// The command's name; that of a script by its hash is `EVAL` too, and of one under a key of the program's own `PROOF`.
     pub fn is(&self, name: &str) -> bool {
         self::name(self.words) == name
+    }
+
+    /// Whether it changes something, or proves that it can.
+    pub fn is_change(&self) -> bool {
+        self.is("EVAL") || self.is("PROOF")
     }
 }
 
 fn name(words: &[Vec<u8>]) -> String {
     let name = String::from_utf8_lossy(&words[0]).into_owned();
-    if name == "EVALSHA" { "EVAL".into() } else { name }
+    match (&name[..], words.get(3)) {
+        ("EVAL" | "EVALSHA", Some(key)) if key.contains(&1) => "PROOF".into(),
+        ("EVALSHA", _) => "EVAL".into(),
+        _ => name,
+    }
 }
 
 type Rule = Box<dyn FnMut(&Call) -> Act + Send>;
@@ -135,7 +144,7 @@ impl Fake {
             input.extend_from_slice(&buffer[..read]);
             while let Ok(Some((Reply::Array(items), length))) = resp::reply(&input) {
                 let word = |item| if let Reply::Bulk(word) = item { word.to_vec() } else { Vec::new() };
-                let words: Vec<Vec<u8>> = items.map(word).collect();
+                let words: Vec<Vec<u8>> = items.into_iter().map(word).collect();
                 input.drain(..length);
                 match self.answer(&words) {
                     Some(answer) => drop(stream.write_all(&answer)),
@@ -186,14 +195,14 @@ impl State {
                 self.knows_script = true;
                 let [_, _, _, key, old, new, _] = words else { return b"-ERR words\r\n".to_vec() };
                 let there = self.records.get(key).cloned().unwrap_or_default();
-                if there != *old {
+                if !there.starts_with(old) || old.is_empty() && !there.is_empty() {
                     let mut out = Vec::new();
                     resp::bulk(&there, &mut out);
                     return out;
                 }
                 if new.is_empty() {
                     self.records.remove(key);
-                } else {
+                } else if new != old {
                     self.records.insert(key.clone(), new.clone());
                 }
                 b":1\r\n".to_vec()

@@ -1,27 +1,30 @@
 //! A session against an engine that misbehaves on purpose, and the lessons that other clients have paid for.
 //!
-//! *Invariant:* what a test claims about time holds on a loaded machine too.
+//! *Invariant:* what a test claims about time holds on a loaded machine too. (Not tested.)
 
 mod fake;
 
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use fake::{Act, Fake};
 
-use super::{Redis, Settings};
-use crate::codec::redis_url::Url;
-use crate::codec::resp;
-use crate::store::{Interest, Registry, Session, Store, Submitted, Value};
+use super::url::Url;
+use super::{Redis, Settings, resp};
+use crate::measures::Reading;
+use crate::poller::{Poll, Poller, Registry};
+use crate::store::{Session, Store, Ticket};
 use crate::streams::account::{Account, Policy};
-use crate::streams::batch::{Action, Batch, Command, Replace, Verdict};
+use crate::streams::batch::{Action, Batch, Command, Lack, Verdict};
+use crate::streams::position::Position;
 use crate::time::{Millis, Timestamp};
 
-const START: Action = Action::Start { position: None, replace: Replace::ByPolicy, switch: false };
-const BEAT: Action = Action::Beat { position: None, playing: None };
-const TIMEOUT: Duration = Duration::from_millis(400);
+const START: Action = Action::start();
+const BEAT: Action = Action::beat();
+const TIMEOUT: Duration = Duration::from_millis(1000);
+/// What comes at once, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The clock of the deadline counts in whole milliseconds, and a loaded machine may be late.
 #[track_caller]
@@ -30,47 +33,42 @@ fn is_about_the_timeout(began: Instant) {
     assert!((TIMEOUT - a_tick..TIMEOUT * 3).contains(&took), "{took:?}");
 }
 
-struct AllReady;
-
-impl Registry for AllReady {
-    fn watch(&mut self, _: BorrowedFd<'_>, _: u32, _: Interest) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    fn unwatch(&mut self, _: BorrowedFd<'_>) {}
-}
-
 /// A store with time enough for a loaded machine.
 fn patient(url: &str) -> Arc<Redis> {
-    store(url, Duration::from_secs(4), false)
+    store(url, PATIENCE)
 }
 
 fn impatient(url: &str) -> Arc<Redis> {
-    store(url, TIMEOUT, false)
+    store(url, TIMEOUT)
 }
 
-fn store(url: &str, timeout: Duration, local: bool) -> Arc<Redis> {
-    outspoken(url, timeout, local, |_| {})
+fn store(url: &str, timeout: Duration) -> Arc<Redis> {
+    outspoken(url, timeout, |text| println!("{text}"))
 }
 
-fn outspoken(url: &str, timeout: Duration, local: bool, say: fn(&str)) -> Arc<Redis> {
+fn outspoken(url: &str, timeout: Duration, say: fn(&str)) -> Arc<Redis> {
     let policy = Policy { lease: Millis::from_secs(90), ..Policy::default() };
     let timeout = Millis::from_millis(timeout.as_millis() as u64);
     let url = Url::parse(url).unwrap();
-    Arc::new(Redis::start(Settings { url, timeout, local, policy, say }).unwrap())
+    Arc::new(Redis::start(Settings { url, timeout, policy, say }).unwrap())
 }
 
 /// A worker with a session: it tells the session all the time that everything may be ready.
 struct Worker {
     session: Box<dyn Session>,
+    poller: Poller,
     began: Instant,
+    patience: Millis,
+    next_ticket: Ticket,
+    /// Batches of which something waits, and until when they do.
+    parked: Vec<(Timestamp, Ticket, Batch)>,
 }
 
 fn batch(commands: &[(&str, &str, Action)]) -> Batch {
     let mut batch = Batch::default();
     for (user, key, action) in commands {
         let (user, key) = (batch.arena.add(user.as_bytes()), batch.arena.add(key.as_bytes()));
-        batch.push(Command { user, key, limit: 3, action: *action });
+        batch.push(Command::new(user, key, 3, *action));
     }
     batch
 }
@@ -78,21 +76,43 @@ fn batch(commands: &[(&str, &str, Action)]) -> Batch {
 impl Worker {
     fn new(store: &Arc<Redis>) -> Self {
         let session = Arc::clone(store).session(Waker::noop().clone()).unwrap();
-        Self { session, began: Instant::now() }
+        let (poller, parked) = (Poller::new(4).unwrap(), Vec::new());
+        Self { session, poller, began: Instant::now(), patience: store.patience(), next_ticket: 0, parked }
     }
 
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(1000 + self.began.elapsed().as_millis() as u64)
     }
 
+    fn submit(&mut self, mut batch: Batch) -> Ticket {
+        let now = self.now();
+        self.next_ticket += 1;
+        self.session.submit(now, self.next_ticket, &mut batch, &mut Registry(&mut self.poller));
+        self.parked.push((now + self.patience, self.next_ticket, batch));
+        self.next_ticket
+    }
+
+    /// The batch of this ticket, if nothing of it waits any more.
+    fn done(&mut self, ticket: Ticket) -> Option<Batch> {
+        let is_done = |(_, other, batch): &(_, Ticket, Batch)| *other == ticket && !batch.waits();
+        let at = self.parked.iter().position(is_done)?;
+        Some(self.parked.remove(at).2)
+    }
+
+    fn wait(&mut self, ticket: Ticket) -> Batch {
+        loop {
+            match self.done(ticket) {
+                Some(batch) => return batch,
+                None => self.turn(),
+            }
+        }
+    }
+
     /// Sends commands; those that are parked are waited for.
     fn run(&mut self, commands: &[(&str, &str, Action)]) -> Vec<(Verdict, u32)> {
-        let mut batch = Batch { ticket: 7, ..batch(commands) };
-        let now = self.now();
-        if self.session.submit(now, &mut batch, &mut AllReady) == Submitted::Parked {
-            batch = self.wait().expect("a parked batch comes back");
-        }
-        assert_eq!((batch.ticket, batch.entries.len()), (7, commands.len()));
+        let ticket = self.submit(batch(commands));
+        let batch = self.wait(ticket);
+        assert_eq!(batch.entries.len(), commands.len());
         batch.entries.iter().map(|entry| (entry.outcome.verdict, entry.outcome.count)).collect()
     }
 
@@ -102,44 +122,35 @@ impl Worker {
 
     /// Repeats what is answered 503, as a player does.
     fn surely(&mut self, user: &str, key: &str, action: Action) -> Verdict {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + PATIENCE;
         loop {
             match self.one(user, key, action) {
-                Verdict::Unavailable if Instant::now() < until => drop(self.turn()),
+                Verdict::Unavailable if Instant::now() < until => self.turn(),
                 verdict => return verdict,
             }
         }
     }
 
-    fn wait(&mut self) -> Option<Batch> {
-        let until = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < until {
-            if let Some(batch) = self.turn() {
-                return Some(batch);
-            }
-        }
-        None
-    }
-
-    fn turn(&mut self) -> Option<Batch> {
+    fn turn(&mut self) {
         std::thread::sleep(Duration::from_millis(1));
         let now = self.now();
-        (0..4).for_each(|key| self.session.ready(now, key, &mut AllReady));
-        while let Some(batch) = self.session.complete(now, &mut AllReady) {
-            if batch.awaited.is_empty() {
-                return Some(batch);
+        let Self { session, poller, parked, .. } = self;
+        let registry = &mut Registry(poller);
+        (0..4).for_each(|key| session.ready(now, key, registry));
+        while let Some(ticket) = session.complete(now, registry) {
+            if let Some((.., batch)) = parked.iter_mut().find(|(_, other, _)| *other == ticket) {
+                session.resume(now, ticket, batch, registry);
             }
-            self.session.take_back(batch);
         }
-        None
+        parked.iter_mut().filter(|(due, ..)| *due <= now).for_each(|(.., batch)| batch.give_up());
     }
 
     /// Turns until something holds.
     fn until(&mut self, what: &str, holds: impl Fn() -> bool) {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + PATIENCE;
         while !holds() {
             assert!(Instant::now() < until, "still waiting until {what}");
-            assert!(self.turn().is_none());
+            self.turn();
         }
     }
 }
@@ -174,7 +185,7 @@ fn no_answer_is_taken_for_another_after_a_time_out() {
     });
     let store = impatient(&fake.url());
     let mut worker = Worker::new(&store);
-    worker.until("it is connected", || fake.asked("TIME") == 1);
+    worker.until("it is connected", || fake.asked("TIME") > 1);
     let (began, connections) = (Instant::now(), fake.connections());
     assert_eq!(worker.one("ann", "a", START), Verdict::Unavailable);
     is_about_the_timeout(began);
@@ -196,7 +207,7 @@ fn there_is_one_deadline_for_all_tries() {
             let mut account = Account::default();
             let mut batch = Batch::default();
             let (user, key) = (batch.arena.add(b"ann"), batch.arena.add(format!("v{n}").as_bytes()));
-            let command = Command { user, key, limit: 3, action: START };
+            let command = Command::new(user, key, 3, START);
             let now = Timestamp::from_millis(1_700_000_000_000);
             let policy = Policy { lease: Millis::from_secs(90), ..Policy::default() };
             account.apply(now, &policy, &command, &batch.arena, &mut batch.findings);
@@ -227,6 +238,82 @@ fn an_answer_that_was_lost_is_found_in_the_record() {
 }
 
 #[test]
+fn a_lost_answer_is_not_taken_for_what_another_record_says() {
+    for (action, expected) in [(START, Verdict::Started), (Action::End, Verdict::Unavailable)] {
+        let fake = Fake::new();
+        let store = patient(&fake.url());
+        let (mut one, mut other) = (Worker::new(&store), Worker::new(&store));
+        let key = if action == START { "new" } else { "x" };
+        assert_eq!(
+            (one.one("ann", "x", START), other.one("bob", "x", START)),
+            (Verdict::Started, Verdict::Started)
+        );
+        let mut is_first = true;
+        fake.set_rule(move |call| {
+            if call.is("EVAL") && std::mem::take(&mut is_first) { Act::CloseAfter } else { Act::Normal }
+        });
+        let mut batch = batch(&[("ann", key, action)]);
+        batch.entries[0].command.generation = 7;
+        let (asked, ticket) = (fake.asked("EVAL"), one.submit(batch));
+        other.until("it is carried out", || fake.asked("EVAL") > asked);
+        assert_eq!(other.one("ann", "y", START), Verdict::Started);
+        let outcome = one.wait(ticket).entries[0].outcome;
+        assert_eq!(outcome.verdict, expected, "{action:?}");
+        assert!(expected == Verdict::Started || outcome.notes.lack == Lack::Unsure);
+    }
+}
+
+#[test]
+fn what_is_no_record_is_that_users_alone_and_told_with_the_key() {
+    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    for said in ["$1\r\n?\r\n", ":0\r\n", "-WRONGTYPE Operation against a key\r\n"] {
+        let fake = Fake::new();
+        let store = outspoken(&fake.url(), TIMEOUT, |text| TOLD.lock().unwrap().push(text.into()));
+        let mut worker = Worker::new(&store);
+        assert_eq!(worker.surely("bob", "x", START), Verdict::Started);
+        fake.set_rule(move |call| {
+            let is_anns = call.words.get(3).is_some_and(|key| key.ends_with(b"ann"));
+            if is_anns { Act::Say(said.into()) } else { Act::Normal }
+        });
+        let ticket = worker.submit(batch(&[("ann", "x", START), ("bob", "x", BEAT)]));
+        let batch = worker.wait(ticket);
+        let [ann, bob] = [0, 1].map(|at| batch.entries[at].outcome);
+        assert_eq!((ann.verdict, ann.notes.lack), (Verdict::Unavailable, Lack::Unreadable), "{said:?}");
+        assert_eq!((bob.verdict, store.trouble()), (Verdict::Renewed, None));
+        let is_told = || TOLD.lock().unwrap().iter().any(|text| text.contains("\"streamer:ann\""));
+        worker.until("it is told", is_told);
+        TOLD.lock().unwrap().clear();
+    }
+}
+
+#[test]
+fn two_masters_are_named_and_a_map_is_replaced_by_a_whole_one_alone() {
+    let (a, b) = (Fake::new(), Fake::new());
+    let store = impatient(&format!("redis://127.0.0.1:{},127.0.0.1:{}", a.port, b.port));
+    let said = store.trouble().unwrap_or_default();
+    assert!([a.port, b.port].iter().all(|port| said.contains(&port.to_string())), "{said}");
+    let mut worker = Worker::new(&store);
+    assert_eq!(worker.one("ann", "x", START), Verdict::Unavailable);
+    b.set_rule(|call| if call.is("ROLE") { Act::Say("*1\r\n$5\r\nslave\r\n".into()) } else { Act::Normal });
+    worker.until("one has given way", || store.is_up());
+    assert_eq!(worker.surely("ann", "x", START), Verdict::Started);
+    drop(store);
+
+    let (store, mut worker) = playing(&a, &b, impatient);
+    for error in ["-NOPERM CLUSTER", "-ERR This instance has cluster support disabled", "*0"] {
+        b.set_rule(
+            move |call| if call.is("CLUSTER") { Act::Say(format!("{error}\r\n")) } else { Act::Normal },
+        );
+        let asked = b.asked("CLUSTER");
+        worker.until("it was asked", || {
+            store.engine.refresh();
+            b.asked("CLUSTER") > asked
+        });
+        assert!(store.describe().ends_with("(Cluster of 2)"), "{error}: {}", store.describe());
+    }
+}
+
+#[test]
 fn a_server_that_has_become_a_replica_is_left() {
     let fake = Fake::with(|call| {
         let readonly = "-READONLY You can't write against a read only replica.\r\n";
@@ -234,7 +321,7 @@ fn a_server_that_has_become_a_replica_is_left() {
     });
     let store = patient(&fake.url());
     let mut worker = Worker::new(&store);
-    worker.until("it is connected", || fake.asked("TIME") == 1);
+    worker.until("it is connected", || fake.asked("TIME") > 1);
     let connections = fake.connections();
     assert_eq!(worker.one("ann", "a", Action::Look), Verdict::Info);
     assert_eq!(fake.connections(), connections + 1);
@@ -250,7 +337,7 @@ fn a_server_that_has_forgotten_the_script_is_sent_it_again() {
     let commands = [("ann", "a", BEAT), ("bob", "b", START), ("joe", "c", START)];
     assert_eq!(worker.run(&commands), [(Verdict::Renewed, 1), (Verdict::Started, 1), (Verdict::Started, 1)]);
     assert_eq!(fake.asked("EVAL"), 7, "one before, three in vain, and three again");
-    assert_eq!(fake.connections(), 2, "the connector's, and the session's");
+    assert!(fake.connections() <= 3, "the scout's, the node's, and the session's");
 }
 
 #[test]
@@ -263,7 +350,8 @@ fn of_several_addresses_the_master_is_found() {
         );
     let master = Fake::new();
     let url = format!("redis://127.0.0.1:{},127.0.0.1:{}", replica.port, master.port);
-    assert_eq!(Worker::new(&patient(&url)).one("ann", "a", START), Verdict::Started);
+    let store = patient(&url);
+    assert_eq!(Worker::new(&store).one("ann", "a", START), Verdict::Started);
     assert_eq!((replica.asked("EVAL"), master.asked("EVAL")), (0, 1));
 }
 
@@ -282,7 +370,7 @@ fn playing(a: &Fake, b: &Fake, open: fn(&str) -> Arc<Redis>) -> (Arc<Redis>, Wor
     let store = open(&a.url());
     let mut worker = Worker::new(&store);
     for user in ["joe", "ann"] {
-        assert_eq!(worker.surely(user, "x", START), Verdict::Started);
+        assert_ne!(worker.surely(user, "x", START), Verdict::Unavailable);
     }
     (store, worker)
 }
@@ -291,7 +379,8 @@ fn playing(a: &Fake, b: &Fake, open: fn(&str) -> Arc<Redis>) -> (Arc<Redis>, Wor
 fn a_cluster_is_found_and_each_key_goes_to_its_node() {
     let (a, b) = (Fake::new(), Fake::new());
     cluster(&a, &b);
-    let mut worker = Worker::new(&patient(&b.url()));
+    let store = patient(&b.url());
+    let mut worker = Worker::new(&store);
     assert_eq!(worker.run(&[("joe", "x", START), ("ann", "x", START)]), [(Verdict::Started, 1); 2]);
     assert_eq!((a.asked("EVAL"), b.asked("EVAL")), (1, 1));
 }
@@ -302,23 +391,13 @@ fn no_user_waits_for_another_users_node() {
     let (_store, mut worker) = playing(&a, &b, impatient);
     a.set_rule(|call| if call.is("EVAL") { Act::Silence } else { Act::Normal });
     let began = Instant::now();
-    let mut batch = batch(&[("ann", "x", BEAT), ("joe", "x", BEAT)]);
-    assert_eq!(worker.session.submit(worker.now(), &mut batch, &mut AllReady), Submitted::Parked);
-    let batch = loop {
-        let now = worker.now();
-        (0..4).for_each(|key| worker.session.ready(now, key, &mut AllReady));
-        if let Some(batch) = worker.session.complete(now, &mut AllReady) {
-            break batch;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    assert!(began.elapsed() < TIMEOUT / 2, "{:?}", began.elapsed());
-    assert_eq!(
-        (&batch.awaited[..], batch.entries[0].outcome.verdict),
-        (&[false, true][..], Verdict::Renewed)
-    );
-    worker.session.take_back(batch);
-    let batch = worker.wait().expect("it is given up");
+    let ticket = worker.submit(batch(&[("ann", "x", BEAT), ("joe", "x", BEAT)]));
+    while worker.parked[0].2.entries[0].waits {
+        worker.turn();
+    }
+    let entries = &worker.parked[0].2.entries;
+    assert_eq!((entries[0].outcome.verdict, entries[1].waits), (Verdict::Renewed, true));
+    let batch = worker.wait(ticket);
     is_about_the_timeout(began);
     let verdicts = batch.entries.iter().map(|entry| entry.outcome.verdict);
     assert!(verdicts.eq([Verdict::Renewed, Verdict::Unavailable]));
@@ -331,8 +410,7 @@ fn a_node_that_hangs_keeps_no_other_from_being_connected_to() {
     // The connection is lost, and a new one is accepted and told nothing, for the second that an attempt lasts.
     a.set_rule(|call| if call.is("EVAL") { Act::Close } else { Act::Silence });
     let before = a.connections();
-    let mut batch = batch(&[("joe", "x", BEAT)]);
-    assert_eq!(worker.session.submit(worker.now(), &mut batch, &mut AllReady), Submitted::Parked);
+    worker.submit(batch(&[("joe", "x", BEAT)]));
     worker.until("that one is being tried", || a.connections() > before);
     let (began, before) = (Instant::now(), b.connections());
     let mut lost = false;
@@ -343,7 +421,7 @@ fn a_node_that_hangs_keeps_no_other_from_being_connected_to() {
     );
     assert_eq!(worker.one("ann", "x", BEAT), Verdict::Renewed);
     assert!(
-        b.connections() > before && began.elapsed() < Duration::from_millis(500),
+        b.connections() > before && began.elapsed() < Duration::from_millis(900),
         "{:?}",
         began.elapsed()
     );
@@ -359,25 +437,45 @@ fn a_node_that_owes_very_many_answers_gets_no_more_commands() {
     };
     let users: Vec<String> =
         (0..).map(|i| format!("user{i}")).filter(|user| is_of_a(&user)).take(8192).collect();
-    let mut batch = batch(&users.iter().map(|user| (user.as_str(), "x", START)).collect::<Vec<_>>());
-    assert_eq!(worker.session.submit(worker.now(), &mut batch, &mut AllReady), Submitted::Parked);
+    worker.submit(batch(&users.iter().map(|user| (user.as_str(), "x", START)).collect::<Vec<_>>()));
     let began = Instant::now();
     assert_eq!(worker.one("joe", "x", BEAT), Verdict::Unavailable);
     assert_eq!(worker.one("ann", "x", BEAT), Verdict::Renewed);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
 }
 
 #[test]
 fn redirects_are_followed_and_asking_is_said() {
     let (a, b) = (Fake::new(), Fake::new());
     cluster(&a, &b);
-    let mut worker = Worker::new(&patient(&a.url()));
+    let store = patient(&a.url());
+    let mut worker = Worker::new(&store);
     for (kind, asking) in [("MOVED", 0), ("ASK", 1)] {
         let to = format!("-{kind} 1 127.0.0.1:{}\r\n", b.port);
         a.set_rule(move |call| if call.is("EVAL") { Act::Say(to.clone()) } else { Act::Normal });
         assert_ne!(worker.one("joe", kind, START), Verdict::Unavailable);
         assert_eq!(b.asked("ASKING"), asking, "{kind}");
     }
+}
+
+#[test]
+fn a_node_without_slots_is_forgotten_once_nobody_names_it() {
+    let (a, b, other) = (Fake::new(), Fake::new(), Fake::new());
+    cluster(&a, &b);
+    let (store, _worker) = playing(&a, &b, patient);
+    let address = Url::parse(&other.url()).unwrap().addresses.remove(0);
+    let nodes = || store.engine.map().nodes.iter().flatten().count();
+    let id = store.engine.redirected(&address);
+    assert_eq!((id, nodes()), (2, 3));
+    let first = Instant::now();
+    store.engine.tick(first + Duration::from_secs(9));
+    assert_eq!(nodes(), 3);
+    std::thread::sleep(Duration::from_millis(10));
+    assert_eq!(store.engine.redirected(&address), id, "it is named again");
+    store.engine.tick(first + Duration::from_secs(10));
+    assert_eq!(nodes(), 3);
+    store.engine.tick(first + Duration::from_secs(11));
+    assert_eq!((nodes(), store.describe().ends_with("(Cluster of 2)")), (2, true));
 }
 
 #[test]
@@ -396,7 +494,7 @@ fn the_map_is_asked_for_again_when_a_connection_breaks_or_says_nothing() {
         let mut tries = 0;
         while worker.one("joe", "x", START) == Verdict::Unavailable {
             tries += 1;
-            assert!(began.elapsed() < Duration::from_secs(2), "not found after {tries} tries");
+            assert!(began.elapsed() < Duration::from_secs(10), "not found after {tries} tries");
             // Those of the other shard are served as ever.
             let asked = Instant::now();
             assert_ne!(worker.one("ann", "x", START), Verdict::Unavailable);
@@ -432,9 +530,9 @@ fn counted(store: &Redis) -> impl Fn(&str) -> u64 {
     move |name| {
         let is =
             |family: &str| family.trim_start_matches("streamer_store_").trim_end_matches("_total") == name;
-        let value = |measure: &crate::store::Measure| match &measure.value {
-            Value::Counter(n) | Value::Gauge(n) => *n,
-            Value::Histogram { counts, .. } => counts.iter().sum(),
+        let value = |measure: &crate::measures::Measure| match &measure.value {
+            Reading::Counter(n) | Reading::Gauge(n) | Reading::Time(n) => *n,
+            Reading::Histogram { counts, .. } => counts.iter().sum(),
         };
         measures.iter().filter(|measure| is(measure.family)).map(value).sum()
     }
@@ -445,12 +543,13 @@ fn what_happens_is_counted() {
     let (a, b) = (Fake::new(), Fake::new());
     cluster(&a, &b);
     // Time enough for a loaded machine, and not too much to wait for.
-    let open = || store(&a.url(), Duration::from_millis(1500), false);
+    let open = || store(&a.url(), Duration::from_millis(1500));
     let (here, there) = (open(), open());
     let (mut worker, mut other) = (Worker::new(&here), Worker::new(&there));
     assert_eq!(worker.surely("joe", "x", START), Verdict::Started);
     // Joe's record is not known there; and then it is another than was seen here last.
-    assert_eq!(other.surely("joe", "x", BEAT), Verdict::Renewed);
+    let moved = Action::Beat { position: Some(Position::from_secs(5)), playing: None };
+    assert_eq!(other.surely("joe", "x", moved), Verdict::Renewed);
     assert_eq!(worker.one("joe", "x", Action::End), Verdict::Ended);
     let (mine, theirs) = (counted(&here), counted(&there));
     assert_eq!((theirs("misses"), theirs("conflicts"), theirs("retries")), (1, 0, 1));
@@ -462,7 +561,7 @@ fn what_happens_is_counted() {
     assert_eq!(worker.one("dan", "x", START), Verdict::Started);
     let now = counted(&here);
     assert_eq!((now("redirects"), now("retries"), now("round_trip_seconds")), (1, 2, 5));
-    worker.until("the map was asked for again", || counted(&here)("refreshes") == 2);
+    worker.until("the map was asked for again", || counted(&here)("refreshes") >= 2);
 
     a.set_rule(|call| if call.is("EVAL") { Act::Say("-OOM no memory\r\n".into()) } else { Act::Normal });
     let commands = [("joe", "x", BEAT), ("joe", "x", Action::Look)];
@@ -476,8 +575,9 @@ fn what_happens_is_counted() {
     a.set_rule(|_| Act::Silence);
     // Joe's record cannot be read, so this is about another user.
     assert_eq!(worker.run(&[("amy", "x", START), ("amy", "x", BEAT)]), [(Verdict::Unavailable, 0); 2]);
+    worker.until("they are found to be given up", || counted(&here)("timeouts") == 2);
     let now = counted(&here);
-    assert_eq!((now("timeouts"), now("unavailable"), now("disconnects")), (2, 5, lost + 1));
+    assert_eq!((now("unavailable"), now("disconnects")), (5, lost + 1));
     a.set_rule(|_| Act::Close);
     worker.until("the node is down", || counted(&here)("node_up") == 1);
     assert!(!here.is_up());
@@ -490,15 +590,16 @@ fn sixteen_workers_make_no_storm_of_connections() {
     let mut workers: Vec<Worker> = (0..16).map(|_| Worker::new(&store)).collect();
     workers.iter_mut().for_each(|worker| assert_ne!(worker.surely("ann", "a", START), Verdict::Unavailable));
     let before = fake.connections();
+    let began = Instant::now();
     fake.set_rule(|_| Act::Close);
     workers.iter_mut().for_each(|worker| assert_eq!(worker.one("ann", "a", START), Verdict::Unavailable));
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(1) {
-        workers.iter_mut().for_each(|worker| drop(worker.turn()));
+    while began.elapsed() < Duration::from_secs(2) {
+        workers.iter_mut().for_each(Worker::turn);
     }
     let tries = fake.connections() - before;
     // 50, 100, 200, 400 ms and their jitter, not sixteen times as many.
-    assert!((2..=8).contains(&tries), "{tries}");
+    let most = 5 + 5 * began.elapsed().as_secs() as usize;
+    assert!((2..=most).contains(&tries), "{tries}");
 }
 
 #[test]
@@ -522,7 +623,6 @@ fn what_has_to_be_changed_is_said_at_the_start_without_the_password() {
         ("AUTH", "-DENIED SECRET", "redis://:SECRET@", "`protected-mode no`"),
         ("PING", "-DENIED SECRET", "redis://", "`protected-mode no`"),
         ("PING", "-NOAUTH SECRET", "redis://", "wants a password"),
-        ("PING", "-NOPERM SECRET", "redis://", "the rights"),
         ("SELECT", "-ERR SECRET", "redis://", "refuses the database"),
     ] {
         let fake = Fake::with(
@@ -532,7 +632,7 @@ fn what_has_to_be_changed_is_said_at_the_start_without_the_password() {
         );
         let url = Url::parse(&format!("{url}127.0.0.1:{}/1", fake.port)).unwrap();
         let policy = Policy::default();
-        let settings = Settings { url, timeout: Millis::from_millis(250), local: false, policy, say: |_| {} };
+        let settings = Settings { url, timeout: Millis::from_millis(250), policy, say: |_| {} };
         let said = Redis::start(settings).err().expect("it is refused");
         assert!(said.contains(expected) && !said.contains("SECRET"), "{said}");
     }
@@ -554,12 +654,13 @@ fn the_operator_is_told_once_what_has_to_be_changed() {
     static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let fake = Fake::new();
     let tell = |text: &str| TOLD.lock().unwrap().push(text.into());
-    let store = outspoken(&fake.url(), Duration::from_secs(4), false, tell);
+    let store = outspoken(&fake.url(), Duration::from_secs(4), tell);
     let mut worker = Worker::new(&store);
     assert_eq!(worker.surely("ann", "a", START), Verdict::Started);
     let few = "-NOREPLICAS Not enough good replicas to write.\r\n";
-    fake.set_rule(|call| if call.is("EVAL") { Act::Say(few.into()) } else { Act::Normal });
+    fake.set_rule(|call| if call.is_change() { Act::Say(few.into()) } else { Act::Normal });
     (0..3).for_each(|_| assert_eq!(worker.one("ann", "a", BEAT), Verdict::Unavailable));
+    worker.until("that is told", || TOLD.lock().unwrap().len() == 1);
     fake.set_rule(|_| Act::Say("-LOADING Redis is loading\r\n".into()));
     assert_eq!(worker.one("ann", "a", BEAT), Verdict::Unavailable);
     let before = fake.connections();
@@ -571,8 +672,8 @@ fn the_operator_is_told_once_what_has_to_be_changed() {
     let address = format!("127.0.0.1:{}", fake.port);
     for (told, expected) in TOLD.lock().unwrap().iter().zip([
         format!("the store cannot be used: {address} takes no changes"),
-        format!("the store is away: {address} says LOADING; trying on"),
-        format!("the store is away: {address} is in protected mode"),
+        format!("the store cannot be used: {address} says LOADING; trying on"),
+        format!("the store cannot be used: {address} is in protected mode"),
         format!("the store answers: {address}"),
     ]) {
         assert!(told.starts_with(&expected), "{told}");
@@ -590,12 +691,10 @@ fn readiness_says_what_the_operator_has_to_change() {
     fake.set_rule(|call| if call.is("EVAL") { Act::Say("-ERR words\r\n".into()) } else { Act::Normal });
     assert_eq!((worker.one("ann", "a", BEAT), store.trouble()), (Verdict::Unavailable, None));
     let few = "-NOREPLICAS Not enough good replicas to write.\r\n";
-    fake.set_rule(|call| if call.is("EVAL") { Act::Say(few.into()) } else { Act::Normal });
+    fake.set_rule(|call| if call.is_change() { Act::Say(few.into()) } else { Act::Normal });
     assert_eq!(worker.one("ann", "a", BEAT), Verdict::Unavailable);
-    assert!(said(&format!("127.0.0.1:{} takes no changes", fake.port)), "{:?}", store.trouble());
-    assert!(said("`min-replicas-to-write`."), "{:?}", store.trouble());
-    // No client comes while it is not ready, and so no command that would show that all is well again.
-    assert_eq!(store.shared.trouble(Instant::now() + Duration::from_secs(6)), None);
+    worker.until("it is found out", || said(&format!("127.0.0.1:{} takes no changes", fake.port)));
+    assert!(said("`min-replicas-to-write`"), "{:?}", store.trouble());
     // A server that was started anew, with another configuration.
     for (error, expected) in [("NOAUTH", "wants a password"), ("DENIED", "`protected-mode no`")] {
         fake.set_rule(|_| Act::Close);
@@ -603,33 +702,4 @@ fn readiness_says_what_the_operator_has_to_change() {
         fake.set_rule(move |_| Act::Say(format!("-{error} and more\r\n")));
         worker.until(expected, || said(expected));
     }
-}
-
-#[test]
-fn counted_here_while_the_engine_is_away_no_viewer_is_interrupted_either_way() {
-    let fake = Fake::new();
-    let store = store(&fake.url(), TIMEOUT, true);
-    let mut worker = Worker::new(&store);
-    worker.until("it is connected", || fake.asked("TIME") == 1);
-    assert_eq!(worker.one("ann", "a", START), Verdict::Started);
-    assert_eq!(worker.one("ann", "z", BEAT), Verdict::Unknown);
-    fake.set_rule(|_| Act::Close);
-    // Past the deadline, or at once: answered here, where the stream is adopted, and the limit holds.
-    let one_to_three: Vec<_> = ["a", "b", "c"].map(|key| worker.one("ann", key, BEAT)).to_vec();
-    assert_eq!(one_to_three, [Verdict::Renewed; 3]);
-    assert_eq!(worker.one("ann", "d", START), Verdict::Full);
-    assert!(store.is_up());
-    fake.set_rule(|_| Act::Normal);
-    let began = Instant::now();
-    let mut asked = fake.asked("EVAL");
-    while fake.asked("EVAL") == asked {
-        asked = fake.asked("EVAL");
-        assert_eq!(worker.one("ann", "b", BEAT), Verdict::Renewed);
-        assert!(began.elapsed() < Duration::from_secs(5));
-    }
-    // The engine knows `a` alone, and adopts the others.
-    assert_eq!(
-        worker.run(&[("ann", "c", BEAT), ("ann", "d", START)]),
-        [(Verdict::Renewed, 3), (Verdict::Full, 3)]
-    );
 }

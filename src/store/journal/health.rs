@@ -1,0 +1,219 @@
+//! Whether the disk does its work: what fails is counted, said once, and taken back when it works again.
+//!
+//! *Invariant:* no lock is held here while a file is written or synced. (Not tested.)
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::sync::lock;
+
+/// That the same part fails again is said at most so often.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Tells the operator something.
+pub type Say = fn(&str);
+
+/// What failed, for the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    Write,
+    Sync,
+    /// Work was not done in time. It may yet be.
+    Hang,
+    Delete,
+    /// A file could not be made, the directory could not be synced, or is not where it was.
+    Directory,
+}
+
+impl Failing {
+    /// What they are called in the metrics.
+    pub const NAMES: [&str; 5] = ["write", "sync", "hang", "delete", "directory"];
+
+    /// What failed if it was not done.
+    pub fn of<T>(self, done: io::Result<T>) -> Result<T, Failed> {
+        done.map_err(|error| (self, error))
+    }
+}
+
+pub type Failed = (Failing, io::Error);
+
+/// What does its work or fails on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// The lane writes and syncs, in the directory where it should be.
+    Lane,
+    /// It does so in time.
+    Watch,
+    /// What is void is deleted.
+    Retention,
+    /// A new file is begun in time.
+    Rotation,
+}
+
+impl Duty {
+    /// Whether no change can be kept without it.
+    fn is_vital(self) -> bool {
+        matches!(self, Self::Lane | Self::Watch)
+    }
+
+    /// What is said when it fails, and when it works again.
+    fn words(self) -> [&'static str; 3] {
+        match self {
+            Self::Lane | Self::Watch => [
+                "cannot write to",
+                "changes are answered 503 until it can be written again",
+                "it can be written",
+            ],
+            Self::Retention => [
+                "cannot delete what is void in",
+                "it grows until that can be done",
+                "what is void can be deleted",
+            ],
+            Self::Rotation => {
+                ["cannot begin a file in", "the last one grows until that can be done", "files can be begun"]
+            }
+        }
+    }
+}
+
+pub struct Health {
+    pub place: String,
+    say: Say,
+    is_up: AtomicBool,
+    counts: [AtomicU64; Failing::NAMES.len()],
+    symptoms: Mutex<[Symptom; 4]>,
+}
+
+#[derive(Default)]
+struct Symptom {
+    /// Why the duty is not done.
+    why: Option<String>,
+    /// When that was last said.
+    said: Option<Instant>,
+    /// Whether it has not been said since that it works again.
+    is_open: bool,
+}
+
+impl Symptom {
+    /// Whether it is to be said now that it fails. Not as often as a disk may fail and recover; but what goes on failing
+    /// is tried again and again, so that it is said as soon as it may be.
+    fn is_news(&mut self, now: Instant) -> bool {
+        let is_news = !self.is_open && self.said.is_none_or(|at| now.duration_since(at) > QUIET);
+        if is_news {
+            (self.said, self.is_open) = (Some(now), true);
+        }
+        is_news
+    }
+}
+
+impl Health {
+    pub fn new(place: String, say: Say) -> Self {
+        let (counts, symptoms) = Default::default();
+        Self { place, say, is_up: AtomicBool::new(true), counts, symptoms }
+    }
+
+    /// Whether changes can be kept.
+    pub fn is_up(&self) -> bool {
+        self.is_up.load(Relaxed)
+    }
+
+    pub fn failed(&self, duty: Duty, (what, error): Failed) {
+        self.counts[what as usize].fetch_add(1, Relaxed);
+        let [cannot, until, _] = duty.words();
+        let why = format!("{cannot} {}: {error}; {until}", self.place);
+        let mut symptoms = lock(&self.symptoms);
+        symptoms[duty as usize].why = Some(why.clone());
+        self.is_up.store(self.is_up() && !duty.is_vital(), Relaxed);
+        let is_news = symptoms[duty as usize].is_news(Instant::now());
+        // Nobody is to wait for standard error who only asks how it is.
+        drop(symptoms);
+        if is_news {
+            (self.say)(&why);
+        }
+    }
+
+    pub fn works(&self, duty: Duty) {
+        let mut symptoms = lock(&self.symptoms);
+        if symptoms[duty as usize].why.take().is_none() {
+            return;
+        }
+        self.is_up.store(Self::vital(&symptoms).is_none(), Relaxed);
+        let Symptom { said, is_open, .. } = &mut symptoms[duty as usize];
+        if std::mem::take(is_open) {
+            let secs = said.map_or(0, |at| at.elapsed().as_secs());
+            drop(symptoms);
+            (self.say)(&format!("{}: {} again, after {secs} s", self.place, duty.words()[2]));
+        }
+    }
+
+    /// Why no change can be kept, in a sentence.
+    pub fn trouble(&self) -> Option<String> {
+        Self::vital(&lock(&self.symptoms)).map(|why| format!("The server {why}."))
+    }
+
+    fn vital(symptoms: &[Symptom; 4]) -> Option<&str> {
+        [Duty::Lane, Duty::Watch].iter().find_map(|duty| symptoms[*duty as usize].why.as_deref())
+    }
+
+    /// How often each kind has failed.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Failing::NAMES.into_iter().zip(self.counts.iter().map(|n| n.load(Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::LazyLock;
+
+    #[test]
+    fn what_goes_on_failing_is_said_although_it_began_soon_after_the_last_time() {
+        let mut topic = Symptom::default();
+        let (began, tick) = (Instant::now(), Duration::from_secs(1));
+        let mut said = |at| topic.is_news(at);
+        assert!(said(began) && !said(began + tick) && !said(began + 2 * QUIET));
+        topic.is_open = false;
+        let mut said = |at| topic.is_news(at);
+        assert!(said(began + 3 * QUIET));
+        topic.is_open = false;
+        let mut said = |at| topic.is_news(at);
+        assert!(!said(began + 3 * QUIET + tick));
+        assert!(said(began + 4 * QUIET + tick) && !said(began + 5 * QUIET));
+    }
+
+    /// A health page does not wait for standard error.
+    #[test]
+    fn what_is_said_is_said_without_the_lock() {
+        static HEALTH: LazyLock<Health> = LazyLock::new(|| {
+            Health::new("/x".into(), |_| {
+                assert!(HEALTH.symptoms.try_lock().is_ok());
+                SAID.fetch_add(1, Relaxed);
+            })
+        });
+        static SAID: AtomicU64 = AtomicU64::new(0);
+        for duty in [Duty::Lane, Duty::Retention] {
+            HEALTH.failed(duty, (Failing::Sync, io::Error::from_raw_os_error(5)));
+            HEALTH.works(duty);
+        }
+        assert_eq!(SAID.load(Relaxed), 4);
+    }
+
+    #[test]
+    fn only_what_no_change_can_do_without_takes_it_down() {
+        let error = || io::Error::from_raw_os_error(5);
+        let health = Health::new("/x".into(), |_| {});
+        health.failed(Duty::Retention, (Failing::Delete, error()));
+        health.failed(Duty::Rotation, (Failing::Directory, error()));
+        assert!(health.is_up() && health.trouble().is_none());
+        health.failed(Duty::Lane, (Failing::Sync, error()));
+        health.failed(Duty::Watch, (Failing::Hang, error()));
+        assert!(health.trouble().unwrap().starts_with("The server cannot write to /x: "));
+        health.works(Duty::Lane);
+        assert!(!health.is_up());
+        health.works(Duty::Watch);
+        assert!(health.is_up());
+        assert_eq!(health.counts().map(|(_, n)| n).collect::<Vec<_>>(), [0, 1, 1, 1, 1]);
+    }
+}
