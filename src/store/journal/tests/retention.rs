@@ -1,5 +1,6 @@
 //! What is old goes, and nothing else.
 
+use super::faults::failed;
 use super::*;
 
 /// So short that an eighth of it passes while a test runs.
@@ -90,7 +91,7 @@ fn restarts_do_not_add_files() {
     assert_eq!(journal.census().unwrap().playing, 20);
 }
 
-/// What is void goes although nothing can be written, and what cannot be deleted is tried again with pauses.
+/// What is void goes although nothing can be written, and what cannot be deleted is tried again.
 #[test]
 fn deletion_depends_on_the_clock_alone() {
     let temp = Temp::new();
@@ -104,11 +105,7 @@ fn deletion_depends_on_the_clock_alone() {
     for now in [faults::NOW, faults::NOW + LEASE, faults::NOW + LEASE + LEASE] {
         (0..=crate::store::memory::SHARDS).for_each(|_| _ = journal.sweep(now));
     }
-    let deletions = || journal.ledger.health.counts().find(|(kind, _)| *kind == "delete");
-    until(|| deletions() != Some(("delete", 0)));
-    std::thread::sleep(Duration::from_millis(100));
-    let failed = deletions();
-    assert_eq!(failed, Some(("delete", 1)), "the next attempt is after a pause");
+    until(|| failed(&journal, "delete") > 0);
     faults.removes.store(false, Relaxed);
     until(|| journal.ledger.closed(|closed| closed.is_empty()));
     assert!(!journal.is_up());

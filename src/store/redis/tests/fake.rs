@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use crate::store::redis::resp::{self, Reply};
 
@@ -19,8 +19,8 @@ pub enum Act {
     Bytes(Vec<u8>),
     /// Nothing, ever.
     Silence,
-    /// As an engine does, but so much later.
-    Late(Duration),
+    /// As an engine does, but not before the test has told it to.
+    Late(Receiver<()>),
     /// It is carried out, and then the connection is closed instead of answered.
     CloseAfter,
     /// The connection is closed.
@@ -165,10 +165,11 @@ impl Fake {
             Act::Say(text) => Some(text.into()),
             Act::Bytes(bytes) => Some(bytes),
             Act::Silence => Some(Vec::new()),
-            Act::Late(pause) => {
+            Act::Late(told) => {
                 let answer = state.carry_out(words);
                 drop(state);
-                thread::sleep(pause);
+                // A test that has failed tells nothing any more.
+                let _ = told.recv();
                 Some(answer)
             }
             Act::CloseAfter => {

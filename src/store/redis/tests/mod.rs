@@ -4,6 +4,7 @@
 
 mod fake;
 
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -176,12 +177,11 @@ fn commands_of_one_user_go_in_order_and_two_workers_have_one_count() {
 
 #[test]
 fn no_answer_is_taken_for_another_after_a_time_out() {
-    let fake = Fake::with(|call| {
-        if call.is("EVAL") && call.before == 0 {
-            Act::Late(TIMEOUT + Duration::from_millis(200))
-        } else {
-            Act::Normal
-        }
+    let (tell, late) = channel();
+    let mut late = Some(late);
+    let fake = Fake::with(move |call| match late.take_if(|_| call.is("EVAL")) {
+        Some(late) => Act::Late(late),
+        None => Act::Normal,
     });
     let store = impatient(&fake.url());
     let mut worker = Worker::new(&store);
@@ -189,11 +189,12 @@ fn no_answer_is_taken_for_another_after_a_time_out() {
     let (began, connections) = (Instant::now(), fake.connections());
     assert_eq!(worker.one("ann", "a", START), Verdict::Unavailable);
     is_about_the_timeout(began);
+    worker.until("there is another connection", || fake.connections() > connections);
+    tell.send(()).unwrap();
     // The engine carried it out all the same; the late answer must not be taken for that to bob.
     for (user, key, expected) in [("bob", "b", Verdict::Started), ("ann", "a", Verdict::Renewed)] {
         assert_eq!(worker.surely(user, key, START), expected);
     }
-    assert!(fake.connections() > connections, "the connection was used again");
 }
 
 #[test]
@@ -290,9 +291,11 @@ fn what_is_no_record_is_that_users_alone_and_told_with_the_key() {
 fn two_masters_are_named_and_a_map_is_replaced_by_a_whole_one_alone() {
     let (a, b) = (Fake::new(), Fake::new());
     let store = impatient(&format!("redis://127.0.0.1:{},127.0.0.1:{}", a.port, b.port));
-    let said = store.trouble().unwrap_or_default();
-    assert!([a.port, b.port].iter().all(|port| said.contains(&port.to_string())), "{said}");
     let mut worker = Worker::new(&store);
+    worker.until("both are named", || {
+        let said = store.trouble().unwrap_or_default();
+        [a.port, b.port].iter().all(|port| said.contains(&port.to_string()))
+    });
     assert_eq!(worker.one("ann", "x", START), Verdict::Unavailable);
     b.set_rule(|call| if call.is("ROLE") { Act::Say("*1\r\n$5\r\nslave\r\n".into()) } else { Act::Normal });
     worker.until("one has given way", || store.is_up());
@@ -406,25 +409,27 @@ fn no_user_waits_for_another_users_node() {
 #[test]
 fn a_node_that_hangs_keeps_no_other_from_being_connected_to() {
     let (a, b) = (Fake::new(), Fake::new());
-    let (_store, mut worker) = playing(&a, &b, patient);
-    // The connection is lost, and a new one is accepted and told nothing, for the second that an attempt lasts.
-    a.set_rule(|call| if call.is("EVAL") { Act::Close } else { Act::Silence });
-    let before = a.connections();
-    worker.submit(batch(&[("joe", "x", BEAT)]));
-    worker.until("that one is being tried", || a.connections() > before);
-    let (began, before) = (Instant::now(), b.connections());
-    let mut lost = false;
-    b.set_rule(
-        move |call| {
+    let (store, mut worker) = playing(&a, &b, patient);
+    // An attempt lasts a second: of three one has to be outrun, on a machine that stands still now and then.
+    let is_outrun = |_| {
+        a.set_rule(|_| Act::Normal);
+        assert_eq!(worker.surely("joe", "x", BEAT), Verdict::Renewed);
+        // The connection is lost, and a new one is accepted and told nothing.
+        a.set_rule(|call| if call.is("EVAL") { Act::Close } else { Act::Silence });
+        let before = a.connections();
+        worker.submit(batch(&[("joe", "x", BEAT)]));
+        // The scout asks it too.
+        worker.until("that one is being tried", || a.connections() > before + 1);
+        let (before, mut lost) = (b.connections(), false);
+        b.set_rule(move |call| {
             if call.is("EVAL") && !std::mem::replace(&mut lost, true) { Act::Close } else { Act::Normal }
-        },
-    );
-    assert_eq!(worker.one("ann", "x", BEAT), Verdict::Renewed);
-    assert!(
-        b.connections() > before && began.elapsed() < Duration::from_millis(900),
-        "{:?}",
-        began.elapsed()
-    );
+        });
+        assert_eq!(worker.one("ann", "x", BEAT), Verdict::Renewed);
+        assert!(b.connections() > before);
+        // When the attempt has ended, that node is down.
+        counted(&store)("node_up") == 2
+    };
+    assert!((0..3).any(is_outrun));
 }
 
 #[test]
@@ -494,11 +499,9 @@ fn the_map_is_asked_for_again_when_a_connection_breaks_or_says_nothing() {
         let mut tries = 0;
         while worker.one("joe", "x", START) == Verdict::Unavailable {
             tries += 1;
-            assert!(began.elapsed() < Duration::from_secs(10), "not found after {tries} tries");
+            assert!(began.elapsed() < PATIENCE, "not found after {tries} tries");
             // Those of the other shard are served as ever.
-            let asked = Instant::now();
             assert_ne!(worker.one("ann", "x", START), Verdict::Unavailable);
-            assert!(asked.elapsed() < TIMEOUT);
             worker.turn();
         }
         assert!(b.asked("CLUSTER") > 0);
@@ -515,9 +518,9 @@ fn while_a_node_is_down_commands_are_refused_at_once_and_its_probe_is_no_command
     assert_eq!(worker.one("ann", "a", BEAT), Verdict::Unavailable);
     worker.until("it counts as down", || !store.is_up());
     let asked = fake.asked("EVAL");
-    let began = Instant::now();
-    assert_eq!(worker.one("ann", "a", BEAT), Verdict::Unavailable);
-    assert!(began.elapsed() < TIMEOUT / 2, "{:?}", began.elapsed());
+    let ticket = worker.submit(batch(&[("ann", "a", BEAT)]));
+    let refused = worker.done(ticket).expect("it waits for nothing");
+    assert_eq!(refused.entries[0].outcome.verdict, Verdict::Unavailable);
     assert_eq!(fake.asked("EVAL"), asked);
     fake.set_rule(|_| Act::Normal);
     worker.until("it is up again", || store.is_up());
@@ -570,17 +573,22 @@ fn what_happens_is_counted() {
     assert_eq!(worker.one("joe", "x", BEAT), Verdict::Unavailable);
     let now = counted(&here);
     assert_eq!((now("errors"), now("corrupt"), now("unavailable"), now("timeouts")), (1, 1, 3, 0));
+}
 
-    let lost = now("disconnects");
+/// After no error: else it might be found to be down first.
+#[test]
+fn what_a_silent_node_costs_is_counted() {
+    let (a, b) = (Fake::new(), Fake::new());
+    let (store, mut worker) = playing(&a, &b, impatient);
+    let before = counted(&store);
     a.set_rule(|_| Act::Silence);
-    // Joe's record cannot be read, so this is about another user.
-    assert_eq!(worker.run(&[("amy", "x", START), ("amy", "x", BEAT)]), [(Verdict::Unavailable, 0); 2]);
-    worker.until("they are found to be given up", || counted(&here)("timeouts") == 2);
-    let now = counted(&here);
-    assert_eq!((now("unavailable"), now("disconnects")), (5, lost + 1));
+    assert_eq!(worker.run(&[("joe", "x", START), ("joe", "x", BEAT)]), [(Verdict::Unavailable, 0); 2]);
+    let more = |name| counted(&store)(name) - before(name);
+    worker.until("they are found to be given up", || more("timeouts") == 2);
+    assert_eq!((more("unavailable"), more("disconnects")), (2, 1));
     a.set_rule(|_| Act::Close);
-    worker.until("the node is down", || counted(&here)("node_up") == 1);
-    assert!(!here.is_up());
+    worker.until("the node is down", || counted(&store)("node_up") == 1);
+    assert!(!store.is_up());
 }
 
 #[test]
@@ -631,9 +639,10 @@ fn what_has_to_be_changed_is_said_at_the_start_without_the_password() {
             },
         );
         let url = Url::parse(&format!("{url}127.0.0.1:{}/1", fake.port)).unwrap();
-        let policy = Policy::default();
-        let settings = Settings { url, timeout: Millis::from_millis(250), policy, say: |_| {} };
-        let said = Redis::start(settings).err().expect("it is refused");
+        let (timeout, policy) = (Millis::from_millis(250), Policy::default());
+        // A start does not wait for long: on a machine that stands still meanwhile it is told nothing yet.
+        let start = |_| Redis::start(Settings { url: url.clone(), timeout, policy, say: |_| {} }).err();
+        let said = (0..3).find_map(start).expect("it is refused");
         assert!(said.contains(expected) && !said.contains("SECRET"), "{said}");
     }
 }
@@ -643,8 +652,8 @@ fn an_engine_that_has_no_room_for_another_client_may_have_it_later() {
     let full = |_: &fake::Call| Act::Say("-ERR max number of clients reached\r\n".into());
     let fake = Fake::with(full);
     let store = impatient(&fake.url().replace("redis://", "redis://:SECRET@"));
-    assert!(store.trouble().is_some_and(|trouble| trouble.contains("`maxclients`")));
     let mut worker = Worker::new(&store);
+    worker.until("it is said", || store.trouble().is_some_and(|trouble| trouble.contains("`maxclients`")));
     fake.set_rule(|_| Act::Normal);
     worker.until("it is up", || store.is_up());
 }
