@@ -222,7 +222,12 @@ impl Server {
         };
         let listen = address("listens on http://").expect("the greeting names the address");
         let admin = address("admin on http://");
-        Self { process, greeting, listen, admin, _store: store }
+        let server = Self { process, greeting, listen, admin, _store: store };
+        // A start does not wait for long for an engine.
+        if is_remote() && server.admin.is_some() {
+            eventually("it can use its store", || server.look("/readyz").status == 200);
+        }
+        server
     }
 
     /// The server of one page, `examples/small.rs`.
