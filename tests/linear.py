@@ -249,8 +249,11 @@ def sentinels(binary, server, dir):
         killed = time.monotonic()
         wait(lambda: status(instances[0], "PATCH", "a") == 200, "the replica has taken over")
         print(f"Sentinels: the master was killed, and after {time.monotonic() - killed:.1f} s its users were served again")
-        processes[master] = start(server, master, dir)
+        # One that leads hangs before the others have heard of it: they would go on with the old master, and be right.
+        named = lambda watcher: int(Redis(watcher)("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m")[1])
+        wait(lambda: all(named(watcher) == replica for watcher in watchers), "all Sentinels have heard of it")
         processes[watchers[0]].send_signal(signal.SIGSTOP)
+        processes[master] = start(server, master, dir)
         instances.append(Instance(binary, url, dir))
         wait(lambda: status(instances[1], "PATCH", "a") == 200, "the second instance is there")
         old = Redis(master)("ROLE")[0]
