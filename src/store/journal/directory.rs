@@ -14,8 +14,8 @@ pub const LOST: &str = "lost";
 
 /// A file that is written from its beginning to its end. Tests put faults in here.
 pub trait Medium: Send + Sync {
-    /// Writes some of `bytes` at `offset`, as `pwrite` does.
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes` at `offset`. If that fails, some of them may be there.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Returns when all that was written is on the disk. A file that has been deleted meanwhile is an error: what is on
     /// the disk of it will not be found.
     fn sync(&self) -> io::Result<()>;
@@ -167,8 +167,8 @@ impl Disk for Directory {
 }
 
 impl Medium for File {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        FileExt::write_at(self, bytes, offset)
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {

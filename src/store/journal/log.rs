@@ -115,7 +115,7 @@ impl Log {
         let blocks = &mut self.unsynced[self.written..];
         format::seal(blocks, *number, *length, *synced);
         // What is written of a block if this fails is a torn tail, until it is written over.
-        write_all(&**medium, blocks, *length)?;
+        medium.write_all_at(blocks, *length)?;
         *length += blocks.len() as u64;
         self.ledger.counts.wrote(blocks.len());
         self.ledger.length.store(*length, Relaxed);
@@ -168,7 +168,7 @@ impl Log {
         let mut block = [0; BLOCK];
         format::end_block(&mut block, now);
         format::seal(&mut block, file.number, file.length, file.synced);
-        let _ = write_all(&*file.medium, &block, file.length);
+        let _ = file.medium.write_all_at(&block, file.length);
         Failing::Sync.of(file.medium.sync())
     }
 
@@ -204,7 +204,7 @@ impl Log {
         let (disk, number) = (&self.ledger.disk, self.header.number);
         let medium = Failing::Directory.of(disk.create(number))?;
         let begun = Failing::Write
-            .of(write_all(&*medium, &self.header.encode(), 0))
+            .of(medium.write_all_at(&self.header.encode(), 0))
             .and_then(|()| Failing::Sync.of(medium.sync()))
             .and_then(|()| Failing::Directory.of(disk.sync()));
         if let Err(failed) = begun {
@@ -215,17 +215,4 @@ impl Log {
         self.ledger.length.store(length, Relaxed);
         Ok(LogFile { medium, number, length, synced: length, begun: Instant::now() })
     }
-}
-
-/// Writes all of `bytes`. A disk that takes nothing is full.
-pub fn write_all(medium: &dyn Medium, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match medium.write_at(bytes, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => (bytes, offset) = (&bytes[n..], offset + n as u64),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -22,7 +22,6 @@ use super::format::Checkpoint;
 use super::health::{Duty, Failed, Failing};
 use super::lane::Intake;
 use super::ledger::{Closed, Ledger};
-use super::log::write_all;
 use crate::sync::Mailbox;
 
 /// How often the lease clock is written down; with a short lease an eighth of it.
@@ -124,7 +123,7 @@ impl Retention {
         let time = self.lane.look(|queue| queue.now);
         let control = Checkpoint { time, horizon, turn: self.control.turn.wrapping_add(1) };
         let (slot, offset) = control.encode();
-        Failing::Write.of(write_all(self.ledger.disk.control(), &slot, offset))?;
+        Failing::Write.of(self.ledger.disk.control().write_all_at(&slot, offset))?;
         self.control = control;
         Ok(())
     }

@@ -85,9 +85,9 @@ impl CutDisk {
 }
 
 impl Medium for CutDisk {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file(|file| file.since.push((offset as usize, bytes.into())));
-        Ok(bytes.len())
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -90,8 +90,8 @@ impl Disk for BadDisk {
 }
 
 impl Medium for BadDisk {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.control().write_at(bytes, offset)
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.control().write_all_at(bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -102,7 +102,7 @@ impl Medium for BadDisk {
 }
 
 impl Medium for BadFile {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.faults.hang(&self.faults.hanging_writes);
         self.length.fetch_max(offset as usize + bytes.len(), Relaxed);
         self.faults.misplaced.fetch_add(usize::from(self.failed.load(Relaxed)), Relaxed);
@@ -113,10 +113,12 @@ impl Medium for BadFile {
         let space = self.faults.space.load(Relaxed).min(bytes.len());
         if space > 0 {
             self.faults.space.fetch_sub(space, Relaxed);
-            return self.medium.write_at(&bytes[..space], offset);
+            self.medium.write_all_at(&bytes[..space], offset)?;
         }
-        Faults::check(&self.faults.writes)?;
-        self.medium.write_at(bytes, offset)
+        if space < bytes.len() {
+            Faults::check(&self.faults.writes)?;
+        }
+        self.medium.write_all_at(&bytes[space..], offset + space as u64)
     }
 
     fn sync(&self) -> io::Result<()> {
