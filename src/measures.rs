@@ -3,6 +3,8 @@
 //! *Invariant:* a family's name keeps its meaning once it is published: dashboards outlive releases. (Not tested.)
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Something that is counted or measured, as Prometheus has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +89,11 @@ pub struct Label {
 }
 
 impl Family {
+    /// One whose numbers have no labels.
+    pub const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self { name, kind, help, labels: &[] }
+    }
+
     /// How many numbers stand under the name and one set of labels. A histogram has its buckets, and the sum behind them.
     const fn unit(&self) -> usize {
         if let Kind::Histogram(bounds) = self.kind { bounds.len() + 2 } else { 1 }
@@ -123,6 +130,49 @@ impl Family {
             Measure { labels: of, ..Measure::single(name, help, value) }
         };
         numbers.chunks(self.unit()).enumerate().map(measure).collect()
+    }
+}
+
+/// The numbers of some families, to which any thread may add.
+pub struct Counts {
+    families: &'static [Family],
+    /// Where the numbers of each family begin.
+    starts: Vec<usize>,
+    numbers: Vec<AtomicU64>,
+}
+
+impl Counts {
+    /// Nothing has been counted.
+    pub fn new(families: &'static [Family]) -> Self {
+        let mut numbers = Vec::new();
+        let starts = families.iter().map(|family| {
+            let start = numbers.len();
+            numbers.resize_with(start + family.width(), AtomicU64::default);
+            start
+        });
+        Self { families, starts: starts.collect(), numbers }
+    }
+
+    /// Adds `n` to the number of a family, given by its place, that stands under its label `label`, or 0 where it has none.
+    pub fn add(&self, family: usize, label: usize, n: u64) {
+        self.numbers[self.starts[family] + label].fetch_add(n, Relaxed);
+    }
+
+    /// Counts how long something took, in a histogram that has no labels.
+    pub fn time(&self, family: usize, took: Duration) {
+        if let Kind::Histogram(bounds) = self.families[family].kind {
+            let micros = took.as_micros() as u64;
+            self.add(family, bucket(bounds, micros), 1);
+            self.add(family, bounds.len() + 1, micros);
+        }
+    }
+
+    /// Its numbers, as they are shown, with those of others that count the same.
+    pub fn measures(&self, others: &[&Self]) -> Vec<Measure> {
+        let sum = |at: usize| others.iter().chain([&self]).map(|one| one.numbers[at].load(Relaxed)).sum();
+        let sums: Vec<u64> = (0..self.numbers.len()).map(sum).collect();
+        let families = self.families.iter().zip(&self.starts);
+        families.flat_map(|(family, start)| family.measures(&sums[*start..start + family.width()])).collect()
     }
 }
 

@@ -28,6 +28,7 @@ fn policy() -> Policy {
 
 /// A session, driven as a worker drives it.
 struct Driver {
+    store: Arc<dyn Store>,
     session: Box<dyn Session>,
     poller: Poller,
     /// What the clock showed at the beginning.
@@ -36,8 +37,8 @@ struct Driver {
 
 impl Driver {
     fn new(store: Arc<dyn Store>, start: Timestamp) -> Self {
-        let session = store.session(Waker::noop().clone()).unwrap();
-        Self { session, poller: Poller::new(16).unwrap(), start }
+        let session = Arc::clone(&store).session(Waker::noop().clone()).unwrap();
+        Self { store, session, poller: Poller::new(16).unwrap(), start }
     }
 
     fn journal(path: &Path, sync: SyncPolicy) -> Self {
@@ -57,7 +58,7 @@ impl Driver {
 
     /// Has the batch carried out and kept, `elapsed` after the beginning.
     fn carry_out(&mut self, elapsed: Millis, ticket: Ticket, mut batch: Batch) -> Batch {
-        let Self { session, poller, start } = self;
+        let Self { session, poller, start, .. } = self;
         let now = *start + elapsed;
         session.submit(now, ticket, &mut batch, &mut Registry(poller));
         let began = std::time::Instant::now();
@@ -74,6 +75,13 @@ impl Driver {
             }
         }
         batch
+    }
+}
+
+impl Drop for Driver {
+    /// As the server does in the end.
+    fn drop(&mut self) {
+        assert_eq!(self.store.stop(PATIENCE), Ok(()));
     }
 }
 
@@ -178,8 +186,7 @@ fn check(batches: u32, reopen_every: u32, mut open: impl FnMut() -> Driver) {
     for n in 0..batches {
         if n > 0 && n % reopen_every == 0 {
             // The old one is gone before the new one begins.
-            let Driver { session, .. } = engine;
-            drop(session);
+            drop(engine);
             (engine, opened) = (open(), n);
         }
         let elapsed = |since: u32| Millis::from_millis(u64::from(n - since) * 100);

@@ -4,9 +4,12 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::measures::{FAMILIES, Figure};
+use crate::codec::labelled;
+use crate::measures::Counts;
 use crate::sync::lock;
 
 /// That the same part fails again is said at most so often.
@@ -15,22 +18,20 @@ const QUIET: Duration = Duration::from_secs(10);
 /// Tells the operator something.
 pub type Say = fn(&str);
 
-/// What failed, for the counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failing {
-    Write,
-    Sync,
-    /// Work was not done in time. It may yet be.
-    Hang,
-    Delete,
-    /// A file could not be made, the directory could not be synced, or is not where it was.
-    Directory,
+labelled! {
+    /// What failed, for the counters.
+    pub enum Failing {
+        Write = "write",
+        Sync = "sync",
+        /// Work was not done in time. It may yet be.
+        Hang = "hang",
+        Delete = "delete",
+        /// A file could not be made, the directory could not be synced, or is not where it was.
+        Directory = "directory",
+    }
 }
 
 impl Failing {
-    /// What they are called in the metrics.
-    pub const NAMES: [&str; 5] = ["write", "sync", "hang", "delete", "directory"];
-
     /// What failed if it was not done.
     pub fn of<T>(self, done: io::Result<T>) -> Result<T, Failed> {
         done.map_err(|error| (self, error))
@@ -82,7 +83,7 @@ pub struct Health {
     pub place: String,
     say: Say,
     is_up: AtomicBool,
-    counts: [AtomicU64; Failing::NAMES.len()],
+    pub counts: Counts,
     symptoms: Mutex<[Symptom; 4]>,
 }
 
@@ -110,7 +111,7 @@ impl Symptom {
 
 impl Health {
     pub fn new(place: String, say: Say) -> Self {
-        let (counts, symptoms) = Default::default();
+        let (counts, symptoms) = (Counts::new(&FAMILIES), Mutex::default());
         Self { place, say, is_up: AtomicBool::new(true), counts, symptoms }
     }
 
@@ -120,7 +121,7 @@ impl Health {
     }
 
     pub fn failed(&self, duty: Duty, (what, error): Failed) {
-        self.counts[what as usize].fetch_add(1, Relaxed);
+        self.counts.add(Figure::Failures as usize, what as usize, 1);
         let [cannot, until, _] = duty.words();
         let why = format!("{cannot} {}: {error}; {until}", self.place);
         let mut symptoms = lock(&self.symptoms);
@@ -156,17 +157,26 @@ impl Health {
     fn vital(symptoms: &[Symptom; 4]) -> Option<&str> {
         [Duty::Lane, Duty::Watch].iter().find_map(|duty| symptoms[*duty as usize].why.as_deref())
     }
-
-    /// How often each kind has failed.
-    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Failing::NAMES.into_iter().zip(self.counts.iter().map(|n| n.load(Relaxed)))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measures::Reading;
     use std::sync::LazyLock;
+    use std::sync::atomic::AtomicU32;
+
+    impl Health {
+        /// How often each kind has failed.
+        pub fn failures(&self) -> [u64; Failing::ALL.len()] {
+            let measures = self.counts.measures(&[]);
+            Failing::LABELS.map(|kind| {
+                let counted = measures.iter().find(|measure| measure.labels == [("kind", kind.into())]);
+                let Reading::Counter(n) = counted.unwrap().value else { panic!("it is a counter") };
+                n
+            })
+        }
+    }
 
     #[test]
     fn what_goes_on_failing_is_said_although_it_began_soon_after_the_last_time() {
@@ -192,7 +202,7 @@ mod tests {
                 SAID.fetch_add(1, Relaxed);
             })
         });
-        static SAID: AtomicU64 = AtomicU64::new(0);
+        static SAID: AtomicU32 = AtomicU32::new(0);
         for duty in [Duty::Lane, Duty::Retention] {
             HEALTH.failed(duty, (Failing::Sync, io::Error::from_raw_os_error(5)));
             HEALTH.works(duty);
@@ -214,6 +224,6 @@ mod tests {
         assert!(!health.is_up());
         health.works(Duty::Watch);
         assert!(health.is_up());
-        assert_eq!(health.counts().map(|(_, n)| n).collect::<Vec<_>>(), [0, 1, 1, 1, 1]);
+        assert_eq!(health.failures(), [0, 1, 1, 1, 1]);
     }
 }

@@ -21,6 +21,7 @@ use super::directory::Medium;
 use super::format::{self, BLOCK, HEADER, Header};
 use super::health::{Failed, Failing};
 use super::ledger::{Closed, Ledger};
+use super::measures::Figure;
 use crate::time::Timestamp;
 
 /// What is kept of a buffer for the next time.
@@ -117,7 +118,9 @@ impl Log {
         // What is written of a block if this fails is a torn tail, until it is written over.
         medium.write_all_at(blocks, *length)?;
         *length += blocks.len() as u64;
-        self.ledger.counts.wrote(blocks.len());
+        let counts = &self.ledger.health.counts;
+        counts.add(Figure::Writes as usize, 0, 1);
+        counts.add(Figure::WrittenBytes as usize, 0, blocks.len() as u64);
         self.ledger.length.store(*length, Relaxed);
         self.written = self.unsynced.len();
         for number in self.abandoned.drain(..) {
@@ -139,7 +142,7 @@ impl Log {
             return Err((Failing::Sync, self.ledger.disk.check().err().unwrap_or(error)));
         }
         file.synced = file.length;
-        self.ledger.counts.synced(begun.elapsed());
+        self.ledger.health.counts.time(Figure::Syncs as usize, begun.elapsed());
         self.unsynced.clear();
         self.unsynced.shrink_to(KEPT);
         self.written = 0;

@@ -44,7 +44,7 @@ mod source;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{Ordering::Acquire, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread;
@@ -69,8 +69,6 @@ use retention::Retention;
 
 /// So long a change waits for the disk: one that does not answer in that time has failed.
 const PATIENCE: Millis = Millis::from_secs(10);
-/// So long a journal that is dropped waits for the disk.
-const STOP: Duration = Duration::from_secs(10);
 /// So many bytes may wait for the disk; past it changes are refused.
 const MAX_QUEUED: usize = 8 * SYNC_AT;
 
@@ -84,14 +82,12 @@ pub enum SyncPolicy {
     Second,
 }
 
-/// Streams in memory with a journal.
+/// Streams in memory with a journal. Its threads, and with them the lock on its directory, last until [`Store::stop`].
 pub struct Journal {
     ledger: Arc<Ledger>,
     lane: Service<Intake>,
     retention: Service<()>,
     round: Mutex<Round>,
-    /// A disk that hangs is waited for once.
-    was_stopped: AtomicBool,
 }
 
 /// A round of the sweep that is under way.
@@ -147,7 +143,7 @@ impl Journal {
         let (visits, last, voids) = Default::default();
         let copies = sequence > 0;
         let round = Mutex::new(Round { sequence, visits, copies, is_whole: true, last, voids });
-        Ok(Self { ledger, lane, retention, round, was_stopped: AtomicBool::new(false) })
+        Ok(Self { ledger, lane, retention, round })
     }
 
     /// Whether a change that is made now can be kept, as far as is known.
@@ -226,7 +222,6 @@ impl Store for Journal {
 
     fn stop(&self, most: Duration) -> Result<(), String> {
         let until = Instant::now() + most;
-        self.was_stopped.store(true, Relaxed);
         let now = self.lane.mailbox.look(|queue| queue.now);
         // So that starts do not add files for ever, however soon a stop follows.
         while lock(&self.round).copies && Instant::now() + most / 2 < until {
@@ -281,15 +276,6 @@ impl Journal {
         let synced = self.ledger.synced.load(Acquire);
         for (.., below) in round.voids.extract_if(.., |(due, needs, _)| *due <= now && *needs <= synced) {
             self.ledger.horizon.fetch_max(below, Relaxed);
-        }
-    }
-}
-
-impl Drop for Journal {
-    /// What was answered is put on the disk before the server ends.
-    fn drop(&mut self) {
-        if !self.was_stopped.load(Relaxed) {
-            let _ = self.stop(STOP);
         }
     }
 }

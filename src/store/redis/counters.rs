@@ -3,10 +3,10 @@
 //! Each session counts for itself, so that no two workers write to one line of cache; the sums are taken when they are
 //! asked for.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::measures::{Family, Kind, Measure, bucket};
+use crate::measures::Kind::{Counter, Histogram};
+use crate::measures::{Counts, Family, Measure};
 
 /// One thing that is counted.
 #[derive(Clone, Copy)]
@@ -27,12 +27,13 @@ pub enum Count {
     Unavailable,
     Refreshes,
     RefusedLogins,
+    RoundTrips,
 }
 
 /// The upper bounds of the buckets of round trips, in microseconds.
 const BOUNDS: [u64; 10] = [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000];
 
-/// What they are called, in the order of [`Count`]; behind those the round trips.
+/// What they are called, in the order of [`Count`].
 const FAMILIES: [Family; 12] = [
     counter("streamer_store_retries_total", "Commands sent to the engine again."),
     counter("streamer_store_conflicts_total", "Records that had changed since they were last seen here."),
@@ -45,50 +46,42 @@ const FAMILIES: [Family; 12] = [
     counter("streamer_store_unavailable_total", "Commands that got a 503 because of the engine."),
     counter("streamer_store_refreshes_total", "How often the engine was asked who has the keys."),
     counter("streamer_store_refused_logins_total", "How often a server did not let this program in."),
-    Family {
-        name: "streamer_store_round_trip_seconds",
-        kind: Kind::Histogram(&BOUNDS),
-        help: "How long the engine took to answer a command.",
-        labels: &[],
-    },
+    Family::new(
+        "streamer_store_round_trip_seconds",
+        Histogram(&BOUNDS),
+        "How long the engine took to answer a command.",
+    ),
 ];
 
 const fn counter(name: &'static str, help: &'static str) -> Family {
-    Family { name, kind: Kind::Counter, help, labels: &[] }
+    Family::new(name, Counter, help)
 }
 
-const ROUND_TRIPS: usize = FAMILIES.len() - 1;
-const CELLS: usize = ROUND_TRIPS + FAMILIES[ROUND_TRIPS].width();
+/// The numbers of one session.
+pub struct EngineCounts(Counts);
 
-/// The numbers of one session, family by family.
-#[derive(Default)]
-pub struct EngineCounts([AtomicU64; CELLS]);
+impl Default for EngineCounts {
+    fn default() -> Self {
+        Self(Counts::new(&FAMILIES))
+    }
+}
 
 impl EngineCounts {
     pub fn bump(&self, count: Count) {
-        self.add(count as usize, 1);
+        self.bump_by(count, 1);
     }
 
     pub fn bump_by(&self, count: Count, n: usize) {
-        self.add(count as usize, n as u64);
+        self.0.add(count as usize, 0, n as u64);
     }
 
     pub fn round_trip(&self, took: Duration) {
-        let micros = took.as_micros() as u64;
-        self.add(ROUND_TRIPS + bucket(&BOUNDS, micros), 1);
-        self.add(CELLS - 1, micros);
+        self.0.time(Count::RoundTrips as usize, took);
     }
 
-    fn add(&self, at: usize, n: u64) {
-        self.0[at].fetch_add(n, Relaxed);
+    /// The sums of these and of other sessions', as measures.
+    pub fn measures<'a>(&self, others: impl Iterator<Item = &'a Self>) -> Vec<Measure> {
+        let others: Vec<_> = others.map(|other| &other.0).collect();
+        self.0.measures(&others)
     }
-}
-
-/// The sums, as measures.
-pub fn measures(all: &[&EngineCounts]) -> Vec<Measure> {
-    let sum = |at: usize| all.iter().map(|one| one.0[at].load(Relaxed)).sum();
-    let sums: Vec<u64> = (0..CELLS).map(sum).collect();
-    let (counts, round_trips) = sums.split_at(ROUND_TRIPS);
-    let numbers = counts.chunks(1).chain([round_trips]);
-    FAMILIES.iter().zip(numbers).flat_map(|(family, numbers)| family.measures(numbers)).collect()
 }

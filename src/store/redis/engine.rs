@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::cluster::{self, Range, SLOTS, slot};
 use super::connect::EngineStream;
-use super::counters::{self, EngineCounts};
+use super::counters::EngineCounts;
 use super::dialogue::ClockReading;
 use super::hints::Hints;
 use super::node::Node;
@@ -226,8 +226,7 @@ impl Engine {
 
     pub fn measures(&self) -> Vec<Measure> {
         let sessions = lock(&self.sessions);
-        let all: Vec<_> = sessions.iter().map(|session| &session.counts).chain([&self.counts]).collect();
-        counters::measures(&all)
+        self.counts.measures(sessions.iter().map(|session| &session.counts))
     }
 
     pub fn map(&self) -> Arc<Map> {

@@ -299,13 +299,13 @@ fn a_disk_that_takes_headers_and_fails_data_does_not_fill_with_files() {
     assert_eq!(Client::new(&journal).one(start, "ann", "a", Action::Look), (Info, 2));
 }
 
-pub fn failed(journal: &Journal, kind: &str) -> u64 {
-    journal.ledger.health.counts().find(|(name, _)| *name == kind).unwrap().1
+pub fn failed(journal: &Journal, kind: Failing) -> u64 {
+    journal.ledger.health.failures()[kind as usize]
 }
 
 /// Of what has failed since `begun` there were no more attempts than pauses of one second, two, four and so on allow.
 #[track_caller]
-pub fn check_pauses(journal: &Journal, kind: &str, begun: Instant) {
+pub fn check_pauses(journal: &Journal, kind: Failing, begun: Instant) {
     // The time is looked at last: the machine may stand still in between.
     let (failed, elapsed) = (failed(journal, kind), begun.elapsed());
     let most = 1 + (1 + elapsed.as_secs()).ilog2();
@@ -313,7 +313,7 @@ pub fn check_pauses(journal: &Journal, kind: &str, begun: Instant) {
 }
 
 pub fn failures(journal: &Journal) -> u64 {
-    journal.ledger.health.counts().map(|(_, n)| n).sum()
+    journal.ledger.health.failures().iter().sum()
 }
 
 #[test]

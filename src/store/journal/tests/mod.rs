@@ -66,6 +66,16 @@ impl Drop for Temp {
     }
 }
 
+/// So long a stop waits for the disk.
+const STOP: Duration = Duration::from_secs(10);
+
+/// As the server does in the end.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let _ = self.stop(STOP);
+    }
+}
+
 /// How a session wakes the thread that waits for it.
 #[derive(Default)]
 struct Woken(Mutex<bool>, Condvar);

@@ -105,7 +105,7 @@ fn deletion_depends_on_the_clock_alone() {
     for now in [faults::NOW, faults::NOW + LEASE, faults::NOW + LEASE + LEASE] {
         (0..=crate::store::memory::SHARDS).for_each(|_| _ = journal.sweep(now));
     }
-    until(|| failed(&journal, "delete") > 0);
+    until(|| failed(&journal, Failing::Delete) > 0);
     faults.removes.store(false, Relaxed);
     until(|| journal.ledger.closed(|closed| closed.is_empty()));
     assert!(!journal.is_up());

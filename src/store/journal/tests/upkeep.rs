@@ -153,7 +153,7 @@ fn a_control_file_that_cannot_be_synced_at_the_start_is_said_once_and_tried_agai
     faults.hanging_control.store(false, Relaxed);
     client.wait(NOW, 1, &mut batch);
     assert_eq!(batch.entries[0].outcome.verdict, Unavailable);
-    until(|| failed(&journal, "sync") > 3);
+    until(|| failed(&journal, Failing::Sync) > 3);
     assert!(journal.trouble().unwrap().contains("cannot write to bad: "));
     assert_eq!(temp.files().len(), 0, "it is on the disk before there is any other");
     faults.control_syncs.store(false, Relaxed);
@@ -177,7 +177,7 @@ fn a_file_that_cannot_be_deleted_does_not_keep_the_others() {
         now = now + Millis::from_millis(40);
         client.one(now, "ann", "a", START);
         (0..crate::store::memory::SHARDS).for_each(|_| _ = journal.sweep(now));
-        temp.files().len() > 4 && failed(&journal, "delete") > 0
+        temp.files().len() > 4 && failed(&journal, Failing::Delete) > 0
     });
     let first = temp.files()[0].clone();
     fs::remove_file(&first).unwrap();
@@ -189,7 +189,7 @@ fn a_file_that_cannot_be_deleted_does_not_keep_the_others() {
         (0..crate::store::memory::SHARDS).for_each(|_| _ = journal.sweep(now));
         journal.ledger.closed(|closed| closed.len() == 1)
     });
-    assert!(failed(&journal, "delete") > 1 && journal.is_up());
+    assert!(failed(&journal, Failing::Delete) > 1 && journal.is_up());
 }
 
 /// None of it keeps a change from being kept: it is said once, counted, and tried again after a pause.
@@ -197,11 +197,11 @@ fn a_file_that_cannot_be_deleted_does_not_keep_the_others() {
 fn what_lets_the_directory_grow_is_said_once_and_counted_and_no_change_is_refused() {
     static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let say: Say = |text| lock(&SAID).push(text.into());
-    let rows: [(Fault, &str, &str); 4] = [
-        (|faults| &faults.removes, "delete", "delete what is void in"),
-        (|faults| &faults.control_syncs, "sync", "delete what is void in"),
-        (|faults| &faults.directory_syncs, "directory", "begin a file in"),
-        (|faults| &faults.creates, "directory", "begin a file in"),
+    let rows: [(Fault, Failing, &str); 4] = [
+        (|faults| &faults.removes, Failing::Delete, "delete what is void in"),
+        (|faults| &faults.control_syncs, Failing::Sync, "delete what is void in"),
+        (|faults| &faults.directory_syncs, Failing::Directory, "begin a file in"),
+        (|faults| &faults.creates, Failing::Directory, "begin a file in"),
     ];
     for (fault, kind, what) in rows {
         let temp = Temp::new();
@@ -219,12 +219,12 @@ fn what_lets_the_directory_grow_is_said_once_and_counted_and_no_change_is_refuse
             failed(&journal, kind) > 0
         });
         for _ in 0..20 {
-            assert_eq!(client.one(now, "ann", "a", START), (Renewed, 1), "{kind}");
+            assert_eq!(client.one(now, "ann", "a", START), (Renewed, 1), "{kind:?}");
             assert!(journal.is_up());
             std::thread::sleep(Duration::from_millis(10));
         }
         let said = std::mem::take(&mut *lock(&SAID));
-        assert!(said.len() == 1 && said[0].contains(what), "{kind}: {said:?}");
+        assert!(said.len() == 1 && said[0].contains(what), "{kind:?}: {said:?}");
         if what.starts_with("delete") {
             check_pauses(&journal, kind, begun);
         }
