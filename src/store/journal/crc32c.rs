@@ -8,26 +8,17 @@ static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
     let mut tables = [[0; 256]; 8];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut register = byte as u32;
+    let mut i = 0;
+    while i < 8 * 256 {
+        let (k, byte) = (i / 256, i % 256);
+        let mut register = if k == 0 { byte as u32 } else { tables[k - 1][byte] };
         let mut bit = 0;
         while bit < 8 {
             register = (register >> 1) ^ if register & 1 == 1 { CASTAGNOLI } else { 0 };
             bit += 1;
         }
-        tables[0][byte] = register;
-        byte += 1;
-    }
-    let mut k = 1;
-    while k < 8 {
-        let mut byte = 0;
-        while byte < 256 {
-            let before: u32 = tables[k - 1][byte];
-            tables[k][byte] = (before >> 8) ^ tables[0][(before & 0xFF) as usize];
-            byte += 1;
-        }
-        k += 1;
+        tables[k][byte] = register;
+        i += 1;
     }
     tables
 }

@@ -36,7 +36,7 @@ pub trait Disk: Send + Sync {
 
 /// A directory that this process has for itself.
 pub struct Directory {
-    path: PathBuf,
+    pub path: PathBuf,
     control: File,
 }
 
@@ -76,14 +76,6 @@ impl Directory {
             };
             return Err(refused(why));
         }
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub fn read_control(&self) -> io::Result<Vec<u8>> {
-        std::fs::read(self.path.join(CONTROL))
     }
 
     /// The numbers of the journal files, lowest first.

@@ -66,20 +66,12 @@ pub fn vouch(number: u64, synced: u64) -> (u64, u32) {
 }
 
 impl Header {
-    pub fn encode(&self) -> [u8; HEADER] {
-        let mut bytes = [0; HEADER];
-        bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    pub fn encode(&self) -> Vec<u8> {
         let (before, length) = self.before.unwrap_or((self.number, 0));
-        bytes[12..16].copy_from_slice(&((self.number - before) as u32).to_le_bytes());
-        bytes[56..60].copy_from_slice(&length.to_le_bytes());
+        let [version, back, length] = [VERSION, (self.number - before) as u32, length].map(u32::to_le_bytes);
         let numbers = [self.number, self.run, self.start.millis(), self.lease.millis(), self.sequence];
-        for (field, number) in bytes[16..56].as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
-            *field = number.to_le_bytes();
-        }
-        let crc = crc32c(&bytes[..HEADER - 4]);
-        bytes[HEADER - 4..].copy_from_slice(&crc.to_le_bytes());
-        bytes
+        let numbers = numbers.map(u64::to_le_bytes);
+        with_check([MAGIC, &version[..], &back, numbers.as_flattened(), &length].concat())
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
@@ -88,8 +80,8 @@ impl Header {
         if bytes[..8] != *MAGIC {
             return Err(Unreadable::Corrupt);
         }
-        let (version, crc) = (u32_at(bytes, 8), u32_at(bytes, HEADER - 4));
-        match crc == crc32c(&bytes[..HEADER - 4]) {
+        let version = u32_at(bytes, 8);
+        match has_check(bytes) {
             _ if version > VERSION => return Err(Unreadable::Newer(version)),
             true if version > 0 => {}
             _ => return Err(Unreadable::Corrupt),
@@ -229,45 +221,45 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// The slot's bytes, and where they belong.
-    pub fn encode(&self) -> ([u8; SLOT], u64) {
-        let mut bytes = [0; SLOT];
-        bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..16].copy_from_slice(&self.horizon.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.time.millis().to_le_bytes());
-        bytes[24..26].copy_from_slice(&(VERSION as u16).to_le_bytes());
-        bytes[26..28].copy_from_slice(&self.turn.to_le_bytes());
-        let crc = crc32c(&bytes[..SLOT - 4]);
-        bytes[SLOT - 4..].copy_from_slice(&crc.to_le_bytes());
-        (bytes, u64::from(self.turn % 2) * SLOT as u64)
+    pub fn encode(&self) -> (Vec<u8>, u64) {
+        let numbers = [self.horizon, self.time.millis()].map(u64::to_le_bytes);
+        let [version, turn] = [VERSION as u16, self.turn].map(u16::to_le_bytes);
+        let slot = with_check([MAGIC, numbers.as_flattened(), &version, &turn].concat());
+        (slot, u64::from(self.turn % 2) * SLOT as u64)
     }
 
     /// Reads both slots; the later one that is whole holds. Nothing at all is a journal that has not begun, and zeros are
     /// what a crash leaves of a first slot that was not yet on the disk.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let slots = [0, SLOT].map(|at| bytes.get(at..at + SLOT).filter(|slot| is_whole_slot(slot)));
-        let version = |slot: &&[u8]| u32::from(u16_at(slot, 24));
-        if let Some(newer) = slots.iter().flatten().map(version).find(|&version| version > VERSION) {
+        let is_whole = |slot: &&[u8; SLOT]| slot.starts_with(MAGIC) && has_check(*slot);
+        let slots = || bytes.as_chunks().0.iter().take(2).filter(is_whole);
+        let version = |slot: &[u8; SLOT]| u32::from(u16_at(slot, 24));
+        if let Some(newer) = slots().map(version).find(|&version| version > VERSION) {
             return Err(Unreadable::Newer(newer));
         }
-        match slots.map(|slot| slot.map(Self::decode_slot)) {
-            // Turns are counted in 16 bits: the later of two is the one that is ahead, also past the end.
-            [Some(a), Some(b)] => Ok(if (a.turn.wrapping_sub(b.turn) as i16) > 0 { a } else { b }),
-            [Some(one), None] | [None, Some(one)] => Ok(one),
-            [None, None] if bytes.len() < 2 * SLOT || bytes.iter().all(|byte| *byte == 0) => {
-                Ok(Self::default())
-            }
-            [None, None] => Err(Unreadable::Corrupt),
+        // Turns are counted in 16 bits: the later of two is the one that is ahead, also past the end.
+        let ahead = |a: &Self, b: &Self| (a.turn.wrapping_sub(b.turn) as i16).cmp(&0);
+        match slots().map(Self::decode_slot).max_by(ahead) {
+            Some(later) => Ok(later),
+            None if bytes.len() < 2 * SLOT || bytes.iter().all(|byte| *byte == 0) => Ok(Self::default()),
+            None => Err(Unreadable::Corrupt),
         }
     }
 
-    fn decode_slot(bytes: &[u8]) -> Self {
+    fn decode_slot(bytes: &[u8; SLOT]) -> Self {
         let time = Timestamp::from_millis(u64_at(bytes, 16));
         Self { horizon: u64_at(bytes, 8), time, turn: u16_at(bytes, 26) }
     }
 }
 
-fn is_whole_slot(bytes: &[u8]) -> bool {
-    bytes[..8] == *MAGIC && u32_at(bytes, SLOT - 4) == crc32c(&bytes[..SLOT - 4])
+/// Ends a header or a slot with the check of what is before.
+fn with_check(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.extend(crc32c(&bytes).to_le_bytes());
+    bytes
+}
+
+fn has_check(bytes: &[u8]) -> bool {
+    bytes.split_last_chunk().is_some_and(|(before, check)| crc32c(before) == u32::from_le_bytes(*check))
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

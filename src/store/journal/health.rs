@@ -54,11 +54,6 @@ pub enum Duty {
 }
 
 impl Duty {
-    /// Whether no change can be kept without it.
-    fn is_vital(self) -> bool {
-        matches!(self, Self::Lane | Self::Watch)
-    }
-
     /// What is said when it fails, and when it works again.
     fn words(self) -> [&'static str; 3] {
         match self {
@@ -126,7 +121,7 @@ impl Health {
         let why = format!("{cannot} {}: {error}; {until}", self.place);
         let mut symptoms = lock(&self.symptoms);
         symptoms[duty as usize].why = Some(why.clone());
-        self.is_up.store(self.is_up() && !duty.is_vital(), Relaxed);
+        self.is_up.store(Self::vital(&symptoms).is_none(), Relaxed);
         let is_news = symptoms[duty as usize].is_news(Instant::now());
         // Nobody is to wait for standard error who only asks how it is.
         drop(symptoms);
@@ -154,6 +149,7 @@ impl Health {
         Self::vital(&lock(&self.symptoms)).map(|why| format!("The server {why}."))
     }
 
+    /// Without the lane no change can be kept.
     fn vital(symptoms: &[Symptom; 4]) -> Option<&str> {
         [Duty::Lane, Duty::Watch].iter().find_map(|duty| symptoms[*duty as usize].why.as_deref())
     }

@@ -119,16 +119,8 @@ impl Lane {
     pub fn new(ledger: Arc<Ledger>, header: Header) -> Self {
         let (marks, waiting, has_begun, retry) = Default::default();
         let (now, tick) = (header.start, Instant::now() + TICK);
-        Self {
-            log: Log::new(Arc::clone(&ledger), header),
-            ledger,
-            now,
-            marks,
-            waiting,
-            has_begun,
-            tick,
-            retry,
-        }
+        let log = Log::new(Arc::clone(&ledger), header);
+        Self { ledger, log, now, marks, waiting, has_begun, tick, retry }
     }
 
     /// Waits for work, and does what is there. Returns whether the thread is to stop.
@@ -195,7 +187,7 @@ impl Lane {
             self.log.end_block(self.now);
         }
         self.log.write(self.now)?;
-        let last = self.log.last();
+        let last = self.log.last;
         if self.ledger.sync == SyncPolicy::Second {
             kept.store(last, Release);
         }

@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 use super::SyncPolicy;
 use super::directory::Disk;
 use super::health::Health;
-use super::replay::Replayed;
 use crate::store::memory::Memory;
-use crate::sync::lock;
 use crate::time::Millis;
 
 /// What is noted beside each account.
@@ -45,34 +43,16 @@ pub struct Ledger {
     pub horizon: AtomicU64,
     /// The length of the file that is being written; 0 while there is none.
     pub length: AtomicU64,
-    closed: Mutex<Vec<Closed>>,
+    /// The files that are complete.
+    pub closed: Mutex<Vec<Closed>>,
 }
 
 impl Ledger {
-    pub fn new(
-        memory: Memory<Note>,
-        disk: Box<dyn Disk>,
-        health: Health,
-        sync: SyncPolicy,
-        found: &Replayed,
-    ) -> Self {
-        let length = AtomicU64::default();
-        let [kept, synced] = [(); 2].map(|()| found.header.sequence.into());
-        let (lease, horizon) = (found.header.lease, found.horizon.into());
-        let closed = Mutex::new(found.files.clone());
-        Self { memory, disk, sync, lease, health, kept, synced, horizon, length, closed }
-    }
-
     /// Whether a record is kept; None while it may soon be.
     pub fn is_kept(&self, sequence: u64) -> Option<bool> {
         if self.kept.load(Acquire) >= sequence {
             return Some(true);
         }
         (!self.health.is_up()).then_some(false)
-    }
-
-    /// The files that are complete, to be looked at or changed.
-    pub fn closed<R>(&self, look: impl FnOnce(&mut Vec<Closed>) -> R) -> R {
-        look(&mut lock(&self.closed))
     }
 }

@@ -22,6 +22,7 @@ use super::format::{self, BLOCK, HEADER, Header};
 use super::health::{Failed, Failing};
 use super::ledger::{Closed, Ledger};
 use super::measures::Figure;
+use crate::sync::lock;
 use crate::time::Timestamp;
 
 /// What is kept of a buffer for the next time.
@@ -45,7 +46,7 @@ pub struct Log {
     /// Taken, and not in a block yet.
     records: Vec<u8>,
     /// The highest sequence number that was taken.
-    last: u64,
+    pub last: u64,
     /// Blocks that are not known to be on the disk.
     unsynced: Vec<u8>,
     written: usize,
@@ -69,11 +70,6 @@ impl Log {
         } else {
             self.records.append(records);
         }
-    }
-
-    /// The highest sequence number that was taken.
-    pub fn last(&self) -> u64 {
-        self.last
     }
 
     /// How many bytes are not known to be on the disk.
@@ -126,7 +122,7 @@ impl Log {
         for number in self.abandoned.drain(..) {
             if self.ledger.disk.remove(number).is_err() {
                 // It has nothing that is not elsewhere: the retention tries again.
-                self.ledger.closed(|closed| closed.push(Closed { number, last: 0, length: 0 }));
+                lock(&self.ledger.closed).push(Closed { number, last: 0, length: 0 });
             }
         }
         Ok(())
@@ -189,7 +185,7 @@ impl Log {
 
     fn complete(&self, file: &LogFile) {
         let closed = Closed { number: file.number, last: self.header.sequence, length: file.length };
-        self.ledger.closed(|all| all.push(closed));
+        lock(&self.ledger.closed).push(closed);
     }
 
     /// The next header vouches for the file, if anything of it is on the disk.

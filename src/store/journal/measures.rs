@@ -6,6 +6,7 @@ use super::health::Failing;
 use super::ledger::Ledger;
 use crate::measures::Kind::{Counter, Histogram};
 use crate::measures::{Family, Label, Measure, Reading::Gauge};
+use crate::sync::lock;
 use crate::time::Millis;
 
 /// One thing that is counted.
@@ -38,11 +39,10 @@ pub const FAMILIES: [Family; 4] = [
 /// The measures; the oldest work has waited for so long.
 pub fn of(ledger: &Ledger, oldest: Millis) -> Vec<Measure> {
     let open = ledger.length.load(Relaxed);
-    let (n_files, bytes) =
-        ledger.closed(|closed| (closed.len() as u64, closed.iter().map(|file| file.length).sum::<u64>()));
+    let closed: Vec<u64> = lock(&ledger.closed).iter().map(|file| file.length).collect();
     let gauges = [
-        ("streamer_journal_bytes", "Size of the journal's files.", bytes + open),
-        ("streamer_journal_files", "Files of the journal.", n_files + u64::from(open > 0)),
+        ("streamer_journal_bytes", "Size of the journal's files.", open + closed.iter().sum::<u64>()),
+        ("streamer_journal_files", "Files of the journal.", closed.len() as u64 + u64::from(open > 0)),
         (
             "streamer_journal_oldest_seconds",
             "How long the oldest change has waited that is not on the disk.",

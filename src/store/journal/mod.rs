@@ -44,7 +44,7 @@ mod source;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread;
@@ -59,7 +59,7 @@ use crate::streams::batch::{Batch, Change, StreamEnd};
 use crate::sync::{Service, lock};
 use crate::time::{Millis, Timestamp};
 
-use directory::Directory;
+use directory::{Directory, Disk};
 use format::Header;
 use health::{Duty, Failing, Health, Say};
 use lane::{Intake, Lane, SYNC_AT};
@@ -91,6 +91,7 @@ pub struct Journal {
 }
 
 /// A round of the sweep that is under way.
+#[derive(Default)]
 struct Round {
     /// What had been drawn when it began.
     sequence: u64,
@@ -98,8 +99,8 @@ struct Round {
     /// Whether it has recorded all accounts so far, as the first one does behind earlier runs, so that their files are void
     /// once that is on the disk. Later ones record what would be void too early: accounts that are held.
     copies: bool,
-    /// Whether all that are held could be recorded.
-    is_whole: bool,
+    /// Whether one that is held could not be recorded.
+    has_gap: bool,
     /// The last record.
     last: u64,
     /// From some time on, when one record is on the disk, those with a lower sequence number than another are void.
@@ -126,24 +127,30 @@ impl Journal {
         // Players who come from another store are taken over, if this one is empty.
         memory.policy.adoption = Adoption::Until(if sequence > 0 { start } else { start + policy.lease });
         let health = Health::new(path.display().to_string(), say);
-        let ledger = Ledger::new(memory, Box::new(directory), health, sync, &found);
-        let journal =
-            Self::begin(ledger, found).map_err(|error| format!("cannot start a thread: {error}"))?;
+        let journal = Self::begin(memory, Box::new(directory), health, sync, found)
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok((journal, start))
     }
 
-    fn begin(ledger: Ledger, Replayed { header, control, .. }: Replayed) -> io::Result<Self> {
-        let ledger = Arc::new(ledger);
-        let (sequence, intake) = (header.sequence, Intake::new(&header));
+    fn begin(
+        memory: Memory<Note>,
+        disk: Box<dyn Disk>,
+        health: Health,
+        sync: SyncPolicy,
+        Replayed { files, header, control, horizon }: Replayed,
+    ) -> io::Result<Self> {
+        let (sequence, lease, intake) = (header.sequence, header.lease, Intake::new(&header));
+        let [kept, synced, horizon, length] = [sequence, sequence, horizon, 0].map(AtomicU64::new);
+        let closed = Mutex::new(files);
+        let ledger =
+            Arc::new(Ledger { memory, disk, sync, lease, health, kept, synced, horizon, length, closed });
         let mut lane = Lane::new(Arc::clone(&ledger), header);
         // A panic is told by the program's hook, and the work goes on.
         let lane = Service::start("journal", intake, move |queue| lane.run(queue), || {})?;
         let mut retention = Retention::new(Arc::clone(&ledger), Arc::clone(&lane.mailbox), control);
         let retention = Service::start("retention", (), move |wanted| retention.run(wanted), || {})?;
-        let (visits, last, voids) = Default::default();
-        let copies = sequence > 0;
-        let round = Mutex::new(Round { sequence, visits, copies, is_whole: true, last, voids });
-        Ok(Self { ledger, lane, retention, round })
+        let round = Round { sequence, copies: sequence > 0, ..Round::default() };
+        Ok(Self { ledger, lane, retention, round: Mutex::new(round) })
     }
 
     /// Whether a change that is made now can be kept, as far as is known.
@@ -248,7 +255,7 @@ impl Journal {
     /// Visits the next accounts of a round. What lay behind it when it began is void a lease after its end, and at once if
     /// that lies in it again.
     fn visit(&self, round: &mut Round, now: Timestamp) -> Vec<StreamEnd> {
-        let Round { sequence, visits, copies, is_whole, last, voids } = round;
+        let Round { sequence, visits, copies, has_gap, last, voids } = round;
         let (ledger, mailbox, due) = (&*self.ledger, &self.lane.mailbox, now + self.ledger.lease);
         let Swept { visits: of_a_round, ends } = ledger.memory.sweep_and_visit(now, |user, account, note| {
             let outlives = account.forgotten_at().is_some_and(|at| at > due);
@@ -256,16 +263,16 @@ impl Journal {
                 *last = mailbox.look(|queue| queue.record(now, user.as_bytes(), account));
             } else {
                 *copies = false;
-                *is_whole &= !outlives;
+                *has_gap |= outlives;
             }
             ledger.is_kept(note.changed) != Some(true)
         });
         *visits += 1;
         if *visits >= of_a_round {
-            if *is_whole {
+            if !*has_gap {
                 voids.push((if *copies { now } else { due }, *last, *sequence + 1));
             }
-            (*visits, *copies, *is_whole, *last) = (0, false, true, 0);
+            (*visits, *copies, *has_gap, *last) = (0, false, false, 0);
             *sequence = mailbox.look(|queue| queue.sequence);
         }
         ends

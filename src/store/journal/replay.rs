@@ -6,12 +6,13 @@
 //! *Invariant:* a file is changed only to cut a torn tail off, after that tail has been kept aside. (Tested by
 //! `a_tail_is_cut_off_once_and_kept_aside`.)
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::iter;
 use std::panic::resume_unwind;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
 use super::directory::{CONTROL, Directory};
@@ -52,35 +53,30 @@ pub fn replay(
     lease: Millis,
     say: Say,
 ) -> Result<Replayed, String> {
-    let path = directory.path().join(CONTROL);
-    let numbers = directory.numbers().map_err(|error| cannot_read(directory.path(), &error))?;
-    let control = directory.read_control().map_err(|error| cannot_read(&path, &error))?;
+    let path = directory.path.join(CONTROL);
+    let numbers = directory.numbers().map_err(|error| cannot_read(&directory.path, &error))?;
+    let control = std::fs::read(&path).map_err(|error| cannot_read(&path, &error))?;
     let control = match Checkpoint::decode(&control) {
         // It is on the disk before there is any other file.
         Err(Unreadable::Corrupt) if numbers.is_empty() => Checkpoint::default(),
         control => control.map_err(|why| unreadable(&path, 0, why))?,
     };
-    let mut files = Vec::new();
-    for number in numbers.into_iter().rev() {
-        files.extend(Segment::open(directory, number)?);
-    }
+    let files = numbers.into_iter().rev().filter_map(|number| Segment::open(directory, number).transpose());
+    let mut files = files.collect::<Result<Vec<_>, _>>()?;
     source::vouch(directory, &mut files, control.horizon)?;
     let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-    let replay = Replay { directory, memory, horizon: control.horizon, shards, say };
+    let (horizon, lowest) = (control.horizon, u64::MAX.into());
+    let replay = Replay { directory, memory, horizon, shards, lowest, say };
     in_parallel(&mut files, |file| replay.read_file(file))?;
     let mut found = Replayed::of(&files, control, lease);
     let run = |file: &Segment| (file.header.run, file.header.start, file.header.lease);
-    let mut runs: Vec<_> = files.iter().map(run).collect();
-    runs.sort_unstable();
-    runs.dedup();
-    runs.push((found.header.run, found.header.start, lease));
-    let mut lowest = [found.header.sequence + 1; SHARDS];
-    let mut shards: Vec<_> = lowest.iter_mut().enumerate().collect();
-    in_parallel(&mut shards, |(shard, lowest)| {
-        **lowest = replay.fill(*shard, &runs).min(**lowest);
+    let mut runs: BTreeSet<_> = files.iter().map(run).collect();
+    runs.insert((found.header.run, found.header.start, lease));
+    in_parallel(&mut Vec::from_iter(0..SHARDS), |shard| {
+        replay.fill(*shard, &runs);
         Ok(())
     })?;
-    found.horizon = lowest.into_iter().fold(u64::MAX, u64::min).max(control.horizon);
+    found.horizon = replay.lowest.into_inner().min(found.header.sequence + 1).max(horizon);
     Ok(found)
 }
 
@@ -138,6 +134,8 @@ struct Replay<'a> {
     horizon: u64,
     /// The users, spread as in the memory that they will be in.
     shards: Vec<Mutex<HashMap<Name, Latest>>>,
+    /// The lowest sequence number among the records of those who live.
+    lowest: AtomicU64,
     say: Say,
 }
 
@@ -214,8 +212,8 @@ impl Replay<'_> {
     }
 
     /// Puts a shard's accounts into the memory, each with a fresh lease for every start that it has lived through, this one
-    /// among them. Returns the lowest sequence number among them.
-    fn fill(&self, shard: usize, runs: &[(u64, Timestamp, Millis)]) -> u64 {
+    /// among them.
+    fn fill(&self, shard: usize, runs: &BTreeSet<(u64, Timestamp, Millis)>) {
         let mut lowest = u64::MAX;
         let users = std::mem::take(&mut *lock(&self.shards[shard]));
         let accounts = users.into_iter().filter_map(|(user, latest)| {
@@ -229,7 +227,7 @@ impl Replay<'_> {
             Some((user, account))
         });
         self.memory.fill(shard, accounts);
-        lowest
+        self.lowest.fetch_min(lowest, Relaxed);
     }
 }
 

@@ -22,7 +22,7 @@ use super::format::Checkpoint;
 use super::health::{Duty, Failed, Failing};
 use super::lane::Intake;
 use super::ledger::{Closed, Ledger};
-use crate::sync::Mailbox;
+use crate::sync::{Mailbox, lock};
 
 /// How often the lease clock is written down; with a short lease an eighth of it.
 const TICK: Duration = Duration::from_secs(1);
@@ -95,8 +95,8 @@ impl Retention {
         // A file that was abandoned is always below.
         let horizon = self.ledger.horizon.load(Relaxed).max(1);
         let is_below = |file: &&Closed| file.last < horizon;
-        let below = |all: &mut Vec<Closed>| all.iter().filter(is_below).map(|file| file.number).collect();
-        let below: Vec<u64> = self.ledger.closed(below);
+        let below: Vec<u64> =
+            lock(&self.ledger.closed).iter().filter(is_below).map(|file| file.number).collect();
         if below.is_empty() {
             return Ok(());
         }
@@ -115,7 +115,7 @@ impl Retention {
             _ => true,
         });
         Failing::Directory.of(disk.sync())?;
-        self.ledger.closed(|all| all.retain(|file| !gone.contains(&file.number)));
+        lock(&self.ledger.closed).retain(|file| !gone.contains(&file.number));
         done
     }
 

@@ -55,13 +55,12 @@ impl Segment {
     pub fn open(directory: &Directory, number: u64) -> Result<Option<Self>, String> {
         let path = directory.file(number);
         let failed = |error: io::Error| cannot_read(&path, &error);
-        if !std::fs::metadata(&path).map_err(failed)?.is_file() {
+        let found = std::fs::metadata(&path).map_err(failed)?;
+        if !found.is_file() {
             return Err(format!("{} is no file; move it away", path.display()));
         }
-        let mut file = File::open(&path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        let mut bytes = Vec::with_capacity(HEADER);
-        file.by_ref().take(HEADER as u64).read_to_end(&mut bytes).map_err(failed)?;
+        let (length, mut bytes) = (found.len(), Vec::with_capacity(HEADER));
+        File::open(&path).map_err(failed)?.take(HEADER as u64).read_to_end(&mut bytes).map_err(failed)?;
         let header = match Header::decode(&bytes) {
             Ok(header) if header.number == number => header,
             Err(Unreadable::Corrupt) if length <= HEADER as u64 => {

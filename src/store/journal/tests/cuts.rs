@@ -159,8 +159,7 @@ impl Run {
         let found = replay::replay(&directory, &memory, SHORT, SAY).unwrap();
         let (disk, start) = (disk.unwrap_or_else(|| CutDisk::load(&temp.0)), found.header.start);
         let health = Health::new("cut".into(), SAY);
-        let ledger = Ledger::new(memory, Box::new(disk.clone()), health, SyncPolicy::Always, &found);
-        let journal = Journal::begin(ledger, found);
+        let journal = Journal::begin(memory, Box::new(disk.clone()), health, SyncPolicy::Always, found);
         let journal = Arc::new(journal.unwrap());
         Self { client: Client::new(&journal), journal, disk, start, begun: Instant::now() }
     }

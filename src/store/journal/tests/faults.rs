@@ -150,9 +150,8 @@ pub fn open_on(
     let found = replay::replay(&directory, &memory, lease, say).unwrap();
     let faults = Arc::new(faults);
     let disk = Box::new(BadDisk(directory, Arc::clone(&faults)));
-    let ledger = Ledger::new(memory, disk, Health::new("bad".into(), say), sync, &found);
-    let journal = Journal::begin(ledger, found).unwrap();
-    (Arc::new(journal), faults)
+    let journal = Journal::begin(memory, disk, Health::new("bad".into(), say), sync, found);
+    (Arc::new(journal.unwrap()), faults)
 }
 
 /// Waits until the journal takes changes again, or does so no more.

@@ -100,14 +100,14 @@ fn deletion_depends_on_the_clock_alone() {
     assert_eq!(client.one(faults::NOW, "ann", "a", START), (Started, 1));
     faults.writes.store(true, Relaxed);
     assert_eq!(client.one(faults::NOW, "ann", "b", START), (Unavailable, 0));
-    until(|| journal.ledger.closed(|closed| !closed.is_empty()));
+    until(|| !lock(&journal.ledger.closed).is_empty());
     faults.removes.store(true, Relaxed);
     for now in [faults::NOW, faults::NOW + LEASE, faults::NOW + LEASE + LEASE] {
         (0..=crate::store::memory::SHARDS).for_each(|_| _ = journal.sweep(now));
     }
     until(|| failed(&journal, Failing::Delete) > 0);
     faults.removes.store(false, Relaxed);
-    until(|| journal.ledger.closed(|closed| closed.is_empty()));
+    until(|| lock(&journal.ledger.closed).is_empty());
     assert!(!journal.is_up());
     faults.writes.store(false, Relaxed);
     faults::wait_for(&journal, true);

@@ -94,7 +94,7 @@ fn a_disk_that_is_full_from_the_first_copy_on_is_emptied() {
             let now = NOW + secs(n * 100);
             (0..=crate::store::memory::SHARDS).for_each(|_| _ = journal.sweep(now));
         }
-        until(|| journal.ledger.closed(|closed| closed.is_empty()));
+        until(|| lock(&journal.ledger.closed).is_empty());
     }
 }
 
@@ -187,7 +187,7 @@ fn a_file_that_cannot_be_deleted_does_not_keep_the_others() {
         settle(&journal);
         now = now + Millis::from_millis(40);
         (0..crate::store::memory::SHARDS).for_each(|_| _ = journal.sweep(now));
-        journal.ledger.closed(|closed| closed.len() == 1)
+        lock(&journal.ledger.closed).len() == 1
     });
     assert!(failed(&journal, Failing::Delete) > 1 && journal.is_up());
 }
