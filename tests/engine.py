@@ -28,6 +28,28 @@ def free_port():
             return port
 
 
+class Stalls(threading.Thread):
+    """When the machine stood still, this thread did too: who was refused then was refused for that."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.seen = []
+        self.start()
+
+    def run(self):
+        last = time.monotonic()
+        while True:
+            time.sleep(0.01)
+            now = time.monotonic()
+            if now - last > 0.1:
+                self.seen.append((last, now))
+            last = now
+
+    def excuse(self, since, until):
+        """Whether it stood still between these moments, or shortly before."""
+        return any(began < until and ended > since - 0.5 for began, ended in self.seen)
+
+
 def wait(holds, what, most=30):
     until = time.monotonic() + most
     while True:
