@@ -152,7 +152,7 @@ def main():
         instance = None
         try:
             instance = Instance(arguments.binary, f"redis://127.0.0.1:{port}", dir, "--users", users,
-                                "--limit", str(LIMIT), "--store-down", "allow", "--store-timeout", "250ms", lease=f"{LEASE}s")
+                                "--limit", str(LIMIT), "--store-down", "allow", "--store-timeout", "1s", lease=f"{LEASE}s")
             outage(instance, "a hang of 5 s", 5, lambda: engine[0].send_signal(signal.SIGSTOP), lambda: engine[0].send_signal(signal.SIGCONT))
             outage(instance, "death for two leases", 2 * LEASE, kill, again)
         finally:

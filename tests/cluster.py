@@ -182,7 +182,11 @@ class Load(threading.Thread):
     def learn(self):
         """Takes what is there as what is known."""
         for user in self.users:
-            status, body = self.call("GET", user, "/")
+            for _ in range(20):
+                status, body = self.call("GET", user, "/")
+                if status == 200:
+                    break
+                time.sleep(0.1)
             assert status == 200, status
             assert body["count"] <= LIMIT, body
             there = {stream["id"] for stream in body["streams"]}
@@ -319,6 +323,7 @@ class Test:
 
     def fail_over(self):
         master = sorted(self.cluster.masters())[0]
+        wait(lambda: self.cluster.replica_of(master), "it has a replica")
         replica = self.cluster.replica_of(master)
         Redis(replica)("CLUSTER", "FAILOVER")
         wait(lambda: replica in self.cluster.masters(), "the replica has taken over")
@@ -364,9 +369,9 @@ class Test:
     def kill(self):
         wait(lambda: all(self.cluster.state(p) == "ok" for p in self.cluster.ports), "all is whole")
         wait(lambda: len(self.cluster.masters()) >= 3, "there are three masters")
-        with_replica = [m for m in self.cluster.masters() if self.cluster.replica_of(m)]
-        assert with_replica, "no master has a replica"
-        victim = sorted(with_replica)[0]
+        with_replica = lambda: sorted(m for m in self.cluster.masters() if self.cluster.replica_of(m))
+        wait(with_replica, "a master has a replica")
+        victim = with_replica()[0]
         concerned = self.cluster.users_of(victim)
         self.cluster.processes[victim].kill()
         self.cluster.processes[victim].wait()

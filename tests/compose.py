@@ -96,7 +96,7 @@ class Stack:
         services = [json.loads(line) for line in self("ps", "--all", "--format", "json").splitlines()]
         return all(service["State"] == "running" and service["Health"] in ("", "healthy") for service in services)
 
-    def wait(self, holds, what, most=30):
+    def wait(self, holds, what, most=60):
         until = time.monotonic() + most
         while not holds():
             assert time.monotonic() < until, f"not within {most} s: {what}\n{self('ps', '--all')}{self('logs', '--tail', '20')}"
@@ -119,6 +119,7 @@ def cluster():
     stack = Stack("ops/compose.cluster.yaml")
     users = [f"user{i}" for i in range(20)]
     beats = lambda: {status("PATCH", "/?id=a", user) for user in users}
+    stack.wait(lambda: {status("GET", "/", user) for user in users} == {200}, "both instances have found the engine")
     for user in users:
         starts = [status("POST", f"/?id={id}", user) for id in "abcd"]
         assert starts == [201, 201, 201, 409], f"{user}: {starts}\n{stack('logs', '--tail', '5')}"
@@ -137,7 +138,7 @@ def cluster():
     stack.wait(lambda: beats() == {200}, "the count is there after a restart of the engine")
     stack("down")
     stack.up()
-    assert beats() == {200}, "the volume keeps the count"
+    stack.wait(lambda: beats() == {200}, "the volume keeps the count")
     print("the count outlives the engine's container", flush=True)
     stack("down", "--volumes")
 
@@ -221,9 +222,9 @@ def kubernetes(folder, binary):
             return 0
 
     def wait(holds, what):
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not holds():
-            assert time.monotonic() < until, f"not within 20 s: {what}\n{run('docker', 'logs', 'pod')}"
+            assert time.monotonic() < until, f"not within 60 s: {what}\n{run('docker', 'logs', 'pod')}"
             time.sleep(0.2)
 
     wait(lambda: probe("readinessProbe") == 200, "it is ready")
@@ -249,7 +250,7 @@ def engine(folder):
     log = (folder / "log").open("w")
     subprocess.Popen(["dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid",
                       "--host", os.environ["DOCKER_HOST"], "--storage-driver", "vfs"], stdout=log, stderr=log)
-    for _ in range(100):
+    for _ in range(600):
         if subprocess.run(["docker", "info"], capture_output=True).returncode == 0:
             return
         time.sleep(0.1)

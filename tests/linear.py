@@ -242,8 +242,10 @@ def sentinels(binary, server, dir):
         wait(lambda: "slaves=1,sentinels=3" in Redis(watchers[0])("INFO", "sentinel").decode(), "the Sentinels know each other")
         url = "redis+sentinel://" + ",".join(f"127.0.0.1:{port}" for port in watchers) + "/m"
         instances.append(Instance(binary, url, dir))
+        wait(lambda: status(instances[0], "GET", "a") == 200, "the master is found")
         assert [status(instances[0], "POST", video) for video in "abc"] == [201] * 3
-        wait(lambda: Redis(replica)("EXISTS", "streamer:bob") == 1, "the replica has them")
+        record = Redis(master)("GET", "streamer:bob")
+        wait(lambda: Redis(replica)("GET", "streamer:bob") == record, "the replica has them")
         processes[master].kill()
         processes[master].wait()
         killed = time.monotonic()
@@ -256,6 +258,7 @@ def sentinels(binary, server, dir):
         processes[master] = start(server, master, dir)
         instances.append(Instance(binary, url, dir))
         wait(lambda: status(instances[1], "PATCH", "a") == 200, "the second instance is there")
+        wait(lambda: [status(instance, "GET", "a") for instance in instances] == [200, 200], "both serve")
         old = Redis(master)("ROLE")[0]
         refused = [status(instance, "POST", "d") for instance in instances]
         assert refused == [409, 409], f"two counts: {refused}"

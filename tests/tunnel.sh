@@ -40,7 +40,7 @@ certificate redis.example.org
 sed -n '/^; stunnel.conf/,/^```/{/^```/!p}' "$document" >stunnel.conf
 stunnel stunnel.conf 2>stunnel.log
 server redis.example.com
-STREAMER_STORE=redis://:secret@127.0.0.1:6379 "$program" --listen 127.0.0.1:8100 --admin 127.0.0.1:8101 >log 2>said &
+STREAMER_STORE=redis://:secret@127.0.0.1:6379 STREAMER_STORE_TIMEOUT=2s "$program" --listen 127.0.0.1:8100 --admin 127.0.0.1:8101 >log 2>said &
 ready() { curl -sf --retry 9 --retry-connrefused -o answer http://127.0.0.1:8101/readyz; }
 start() { curl -s -o answer -w '%{http_code}' -u bob:x -X POST "http://127.0.0.1:8100/?id=$1"; }
 ready
