@@ -75,8 +75,9 @@ def lock(binary, store, error, said):
                "--listen", "127.0.0.1:0", "--admin", "off", "--open", "--store", store]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     line = server.stderr.readline()
-    found = subprocess.run(["pgrep", "-P", str(server.pid)], capture_output=True, text=True).stdout.split()
-    subprocess.run(["kill", *found], check=True) if found else None
+    if "listens on" in line:
+        subprocess.run(["pkill", "-P", str(server.pid)], check=True)
+    # Else it ends by itself.
     server.wait(30)
     print(f"{error}: {line.strip()}")
     if said not in line:

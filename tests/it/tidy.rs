@@ -128,7 +128,7 @@ fn lines_of_code_grow_no_more() {
     let sources = product(files(&root().join("src")));
     let lines = |source: &Source| source.code.lines().filter(|line| !line.trim().is_empty()).count();
     let code: usize = sources.iter().map(lines).sum();
-    assert!(code <= 15_900, "{code} lines of code");
+    assert!(code <= 15_700, "{code} lines of code");
     let is_feature = |source: &&Source| FEATURES.iter().any(|feature| source.path.starts_with(feature));
     let alone = code - sources.iter().filter(is_feature).map(lines).sum::<usize>();
     let readme = read("README.md");
