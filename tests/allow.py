@@ -94,7 +94,7 @@ def outage(instance, name, seconds, away, back):
     [viewer.start() for viewer in greedy]
     time.sleep(2)
     check(f"{name}: /readyz during it", call(admin, "GET", "/readyz")[0], 200)
-    check(f"{name}: it says degraded", "degraded" in str(call(admin, "GET", "/readyz")[1]), True)
+    wait(lambda: "degraded" in str(call(admin, "GET", "/readyz")[1]), f"{name}: it says degraded", 5)
     check(f"{name}: limit 0 stays refused", call(connection, "POST", "/?id=a&device=d", "suspended")[0], 409)
     check(f"{name}: a wrong user stays a 401", call(connection, "POST", "/?id=a&device=d", "nobody")[0], 401)
     for change in "?hold=1m", "", "?id=a":
@@ -152,7 +152,7 @@ def main():
         instance = None
         try:
             instance = Instance(arguments.binary, f"redis://127.0.0.1:{port}", dir, "--users", users,
-                                "--limit", str(LIMIT), "--store-down", "allow", "--store-timeout", "1s", lease=f"{LEASE}s")
+                                "--limit", str(LIMIT), "--store-down", "allow", "--store-timeout", "500ms", lease=f"{LEASE}s")
             outage(instance, "a hang of 5 s", 5, lambda: engine[0].send_signal(signal.SIGSTOP), lambda: engine[0].send_signal(signal.SIGCONT))
             outage(instance, "death for two leases", 2 * LEASE, kill, again)
         finally:

@@ -126,7 +126,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// A sentence that says what is lacking, and why.
+    /// A sentence that says what is lacking, and why. A journal that was opened by then keeps its directory locked until the
+    /// program ends.
     pub fn start(config: Config, signals: Signals) -> Result<Self, StartError> {
         Self::start_with(config, signals, open::store)
     }
