@@ -50,12 +50,12 @@ async function call(method, path, body) {
 /** A command to the open browser, by its path below the session. */
 export const webdriver = (method, path, body) => call(method, session + path, body);
 
-/** Starts chromedriver on a port that is free, and a browser with a profile of its own. */
-export async function open() {
+/** Starts chromedriver, and resolves with its port. */
+function startDriver() {
   const options = { stdio: ['ignore', 'pipe', 'ignore'], detached: true };
   const child = spawn(process.env.CHROMEDRIVER ?? 'chromedriver', ['--port=0'], options);
   driver = { child };
-  const port = await new Promise((resolve, reject) => {
+  return new Promise((resolve, reject) => {
     let text = '';
     child.stdout.on('data', (data) => {
       text += data;
@@ -63,8 +63,15 @@ export async function open() {
       if (found) resolve(found[1]);
     });
     child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`chromedriver ended with ${code}: ${text}`)));
+    child.once('close', (code) => reject(new Error(`chromedriver ended with ${code}: ${text}`)));
   });
+}
+
+/** Starts chromedriver on a port that is free, and a browser with a profile of its own. */
+export async function open() {
+  // Its port is one that is free for IPv6, and somebody may have the same for IPv4: then it ends, and gets another.
+  const again = (error) => (error.message.includes('port not available') ? startDriver() : Promise.reject(error));
+  const port = await startDriver().catch(again).catch(again).catch(again);
   driver.url = `http://127.0.0.1:${port}`;
   const { sessionId } = await call('POST', '/session', {
     capabilities: {
